@@ -1,0 +1,14 @@
+// Package manifest holds the two texts that lockstep leaves beside its
+// packages: the record (lockstep.json), the reproducible account of what an
+// output directory holds, and the verdict, one gate run's evidence about one
+// package on one plane.
+//
+// It owns their types, canonical JSON, strict decoding, the checks that a text
+// agrees with itself, and the JSON Schemas; it reads no files and judges
+// nothing. It uses the standard library alone, so that any tool can read these
+// texts with it.
+//
+// Canonical JSON is one fixed text per value: fields in declared order, map
+// keys sorted, lists as lists even when empty, two spaces of indent, no HTML
+// escapes, one newline at the end.
+package manifest

@@ -1,0 +1,16 @@
+package manifest
+
+import _ "embed" // the schemas beside the types
+
+//go:embed record.schema.json
+var recordJSONSchema string
+
+//go:embed verdict.schema.json
+var verdictJSONSchema string
+
+// RecordJSONSchema returns the JSON Schema (draft 2020-12) of lockstep.json. It
+// knows form alone; DecodeRecord also checks what follows from other fields.
+func RecordJSONSchema() []byte { return []byte(recordJSONSchema) }
+
+// VerdictJSONSchema returns the JSON Schema (draft 2020-12) of a verdict.
+func VerdictJSONSchema() []byte { return []byte(verdictJSONSchema) }
