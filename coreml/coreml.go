@@ -1,0 +1,108 @@
+package coreml
+
+import (
+	"context"
+	"errors"
+
+	"github.com/x448/float16"
+)
+
+// ErrNoComputePlan is returned by planes that cannot tell where an operation
+// would run; residency is then "not measured", never passed.
+var ErrNoComputePlan = errors.New("this plane has no compute plan")
+
+// ErrNonFinite is wrapped by errors about a NaN or an infinity in a pass's
+// inputs, states or outputs. One such value would poison the KV cache blend
+// for good, so it ends the session.
+var ErrNonFinite = errors.New("non-finite value")
+
+// Plane executes packages. Implementations are safe for concurrent use.
+type Plane interface {
+	// Name is the plane's name in verdicts: "reference", "coreml", "fake".
+	Name() string
+	// Open reads the package directory dir (X.mlpackage).
+	Open(ctx context.Context, dir string) (Package, error)
+}
+
+// Package is an opened package. It holds one mapping of the weights, shared by
+// its functions.
+type Package interface {
+	// FunctionNames lists the functions, sorted.
+	FunctionNames() []string
+	// Function prepares a function for execution.
+	Function(ctx context.Context, name string) (Function, error)
+	// NewState returns a zeroed state; one State serves every function of the
+	// package.
+	NewState() (State, error)
+	// Close releases the mapping. Functions and states are invalid afterwards.
+	Close() error
+}
+
+// Feature is a named tensor of a function's signature. All are float16.
+type Feature struct {
+	Name  string
+	Shape []int
+}
+
+// Signature is a function's contract in declared order.
+type Signature struct {
+	Inputs  []Feature
+	Outputs []Feature
+	States  []Feature
+}
+
+// Tensor is a dense row-major float16 tensor.
+type Tensor struct {
+	Shape []int
+	Data  []float16.Float16
+}
+
+// Function is one executable function. A Function runs one prediction at a
+// time; open another for concurrent use.
+type Function interface {
+	Name() string
+	Signature() Signature
+	// Predict runs one pass: it reads inputs by name, reads and writes state,
+	// and fills outputs, whose tensors the caller allocates with the
+	// signature's shapes. Missing, extra or misshapen tensors are errors.
+	Predict(ctx context.Context, inputs map[string]Tensor, state State, outputs map[string]Tensor) error
+	// ComputePlan says where Core ML would run each operation, or
+	// ErrNoComputePlan.
+	ComputePlan(ctx context.Context) (*ComputePlan, error)
+}
+
+// State holds the KV caches of one session.
+type State interface {
+	// Read copies the named state's values, row-major, into dst.
+	Read(name string, dst []float16.Float16) error
+	// Write replaces the named state's values by src.
+	Write(name string, src []float16.Float16) error
+}
+
+// Device is where a compute plan places an operation.
+type Device string
+
+// The devices of MLComputePlan. DeviceNone means that no device usage was
+// given, which only const and constexpr operations may have.
+const (
+	DeviceNeuralEngine Device = "ane"
+	DeviceCPU          Device = "cpu"
+	DeviceGPU          Device = "gpu"
+	DeviceUnknown      Device = "unknown"
+	DeviceNone         Device = ""
+)
+
+// ComputePlan is one function's MLComputePlan, flattened over nested blocks.
+type ComputePlan struct {
+	Function string
+	Devices  []Device // all compute devices of the machine
+	Ops      []PlannedOp
+}
+
+// PlannedOp is one operation of a compute plan.
+type PlannedOp struct {
+	Op        string // operator name as Core ML gives it, for example "ios18.conv"
+	Output    string // name of its first output, which joins it to the program
+	Preferred Device
+	Supported []Device
+}
