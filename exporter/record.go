@@ -1,0 +1,282 @@
+package exporter
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"lockstep/internal/checkpoint"
+	"lockstep/internal/durable"
+	"lockstep/internal/mil"
+	"lockstep/internal/mlpackage"
+	"lockstep/manifest"
+)
+
+// maxRecordBytes bounds what is read as a record or verdict.
+const maxRecordBytes = 64 << 20
+
+// ReadRecord reads a directory's lockstep.json; an absent one is
+// fs.ErrNotExist.
+func ReadRecord(dir string) (*manifest.Record, error) {
+	return mustRecord(durable.OS{}, dir)
+}
+
+func mustRecord(fsys durable.FS, dir string) (*manifest.Record, error) {
+	name := filepath.Join(dir, manifest.RecordFile)
+	text, err := readSmall(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := manifest.DecodeRecord(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return r, nil
+}
+
+// readRecord is mustRecord, with nil for a directory without a record.
+func readRecord(fsys durable.FS, dir string) (*manifest.Record, error) {
+	r, err := mustRecord(fsys, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return r, err
+}
+
+func readSmall(fsys durable.FS, name string) ([]byte, error) {
+	f, err := fsys.OpenRead(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	defer f.Close() // opened for reading
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxRecordBytes))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, nil
+}
+
+// writeRecord replaces lockstep.json, keeping its old text.
+func writeRecord(lock *durable.Lock, r manifest.Record) error {
+	text, err := manifest.EncodeRecord(r)
+	if err != nil {
+		return err
+	}
+	return lock.ReplaceKept(manifest.RecordFile, text)
+}
+
+// findShard is the record's entry of a range, or nil.
+func findShard(r *manifest.Record, layers Range) *manifest.Shard {
+	i := slices.IndexFunc(r.Shards, func(s manifest.Shard) bool { return s.Start == layers.Start && s.End == layers.End })
+	if i < 0 {
+		return nil
+	}
+	return &r.Shards[i]
+}
+
+// identity is the record of this export before any shard: what must agree with
+// the directory's.
+func (e *export) identity() manifest.Record {
+	cfg := e.Checkpoint.Config()
+	r := manifest.Record{
+		Schema: manifest.RecordSchema,
+		Model:  ModelIdentity(cfg, e.Name, e.Checkpoint.ConfigDigest()),
+		Layout: e.Layout,
+		Recipe: manifest.Recipe{
+			Slots: e.Recipe.Slots, Functions: e.Recipe.FunctionNames(), Precision: string(e.Recipe.Precision),
+			Norm: string(e.Recipe.Norm), Writer: e.Recipe.Writer,
+		},
+		Anchors: slices.SortedFunc(slices.Values(e.Anchors), func(a, b manifest.Anchor) int { return strings.Compare(a.Tag, b.Tag) }),
+	}
+	return r
+}
+
+// ModelIdentity is a config as the record states it, without tensors.
+func ModelIdentity(cfg checkpoint.Config, name, configDigest string) manifest.Model {
+	rope := manifest.Rope{
+		Theta: cfg.RopeTheta, Dim: cfg.RotaryDim(), Table: manifest.RopeNone,
+		AttentionFactor: cfg.AttentionFactor(), OriginalMax: cfg.OriginalMaxPositions, Max: cfg.MaxPositions,
+	}
+	if cfg.Rope.Type == checkpoint.RopeLongRope {
+		// S stays within the original maximum, where the short factors hold.
+		rope.Table, rope.Factors = manifest.RopeShort, cfg.Rope.ShortFactor
+	}
+	return manifest.Model{
+		Name: name, ConfigSHA256: configDigest,
+		Dims: manifest.Dims{
+			Layers: cfg.Layers, Hidden: cfg.HiddenSize, Intermediate: cfg.IntermediateSize, Heads: cfg.Heads,
+			KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim(), RotaryDim: cfg.RotaryDim(), Vocab: cfg.VocabSize,
+		},
+		RMSNormEps: cfg.RMSNormEps, Rope: rope, Tied: cfg.TieWordEmbeddings,
+	}
+}
+
+// compatible refuses a directory that holds another checkpoint or recipe.
+func (e *export) compatible(ctx context.Context, old *manifest.Record) error {
+	if old == nil {
+		return nil
+	}
+	if err := manifest.SameCheckpointAndRecipe(*old, e.identity()); err != nil {
+		return fmt.Errorf("%w: %s: %w; use another --out", ErrConflict, filepath.Join(e.Dir, manifest.RecordFile), err)
+	}
+	return e.sameWeights(ctx, old)
+}
+
+// sameWeights compares one recorded layer with the checkpoint: two fine-tunes
+// of a model share their config, and only weights tell them apart.
+func (e *export) sameWeights(ctx context.Context, old *manifest.Record) error {
+	if len(old.Shards) == 0 {
+		return nil
+	}
+	recorded := map[string]string{}
+	for _, t := range old.Model.Tensors {
+		recorded[t.Name] = t.SHA256
+	}
+	layer := old.Shards[0].Start
+	buf := make([]byte, chunkBytes)
+	for _, role := range checkpoint.LayerRoles() {
+		t, err := e.Checkpoint.Tensor(role, layer)
+		if errors.Is(err, checkpoint.ErrTensor) {
+			continue // this machine holds only some of the checkpoint's files
+		}
+		if err != nil {
+			return err
+		}
+		digest, err := hashTensor(ctx, t, buf)
+		if err != nil {
+			return err
+		}
+		if want, ok := recorded[t.Name]; ok && want != digest {
+			return fmt.Errorf("%w: %s was made from another checkpoint: tensor %s has sha256 %s there, %s in this one; use another --out",
+				ErrConflict, e.Dir, t.Name, want, digest)
+		}
+	}
+	return nil
+}
+
+func hashTensor(ctx context.Context, t *checkpoint.Tensor, buf []byte) (string, error) {
+	sum := sha256.New()
+	rows := max(1, len(buf)/t.RowBytes())
+	for first := 0; first < t.Rows(); first += rows {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		buf = grow(buf, min(rows, t.Rows()-first)*t.RowBytes())
+		if err := t.ReadRaw(buf, first); err != nil {
+			return "", err
+		}
+		sum.Write(buf)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// shardRecord describes the finished package.
+func (e *export) shardRecord(files map[string]durable.Sum, notes Notes) (manifest.Shard, error) {
+	pkg := manifest.Package{Path: e.plan.Package, Bytes: e.plan.Bytes}
+	for rel, sum := range files {
+		pkg.Files = append(pkg.Files, manifest.File{Path: rel, Bytes: sum.Bytes, SHA256: sum.SHA256})
+	}
+	slices.SortFunc(pkg.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
+	digest, err := manifest.PackageDigest(pkg.Files)
+	if err != nil {
+		return manifest.Shard{}, err
+	}
+	pkg.Digest = digest
+	return manifest.Shard{
+		Start: e.Layers.Start, End: e.Layers.End, OffLadder: e.OffLadder,
+		AcceptedPartial: slices.Sorted(slices.Values(e.AcceptPartial)),
+		Package:         pkg,
+		Functions:       describeFunctions(e.shard.model, e.Recipe),
+		Notes: map[string]int64{
+			"weights_underflowed": notes.Underflowed,
+			"int8_scales_raised":  notes.ScalesRaised,
+			"int8_zero_rows":      notes.ZeroRows,
+		},
+	}, nil
+}
+
+// describeFunctions lists the package's functions with their op counts.
+func describeFunctions(m *mlpackage.Model, rec Recipe) []manifest.Function {
+	var out []manifest.Function
+	for _, t := range rec.Rows {
+		name := rec.FunctionName(t)
+		d := m.Description.Function(name)
+		f := manifest.Function{
+			Name: name, T: t, Inputs: features(d.Inputs), Outputs: features(d.Outputs), States: features(d.States),
+			OpCounts: opCounts(m.Program.Function(name)),
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func features(fs []mlpackage.Feature) []manifest.Feature {
+	out := make([]manifest.Feature, len(fs))
+	for i, f := range fs {
+		out[i] = manifest.Feature{Name: f.Name, Shape: f.Shape}
+	}
+	return out
+}
+
+func opCounts(f *mil.Function) map[string]int {
+	counts := map[string]int{}
+	for _, op := range f.Ops {
+		counts[op.Type]++
+	}
+	return counts
+}
+
+// record merges this export into the directory's record.
+func (e *export) record(old *manifest.Record, res *Result) (manifest.Record, error) {
+	r := e.identity()
+	r.Model.Tensors = slices.SortedFunc(slices.Values(res.tensors), func(a, b manifest.TensorDigest) int { return strings.Compare(a.Name, b.Name) })
+	r.Shards = []manifest.Shard{res.Shard}
+	digest, err := r.Recipe.Digest()
+	if err != nil {
+		return r, err
+	}
+	r.RecipeSHA256 = digest
+	if old == nil {
+		return r, nil
+	}
+	return manifest.Merge(*old, r)
+}
+
+// ConfigOf is the part of a config that a record states: enough for Program,
+// PlanShard and NewPlan.
+func ConfigOf(m manifest.Model) checkpoint.Config {
+	cfg := checkpoint.Config{
+		HiddenSize: m.Dims.Hidden, IntermediateSize: m.Dims.Intermediate, Layers: m.Dims.Layers,
+		Heads: m.Dims.Heads, KVHeads: m.Dims.KVHeads, VocabSize: m.Dims.Vocab,
+		MaxPositions: m.Rope.Max, OriginalMaxPositions: m.Rope.OriginalMax,
+		RMSNormEps: m.RMSNormEps, RopeTheta: m.Rope.Theta, TieWordEmbeddings: m.Tied,
+		// Up by one ulp, so that truncating head_dim times it gives RotaryDim back.
+		PartialRotaryFactor: math.Nextafter(float64(m.Dims.RotaryDim)/float64(m.Dims.HeadDim), 2),
+		Rope:                checkpoint.Rope{Type: checkpoint.RopeDefault},
+	}
+	if m.Rope.Table != manifest.RopeNone {
+		cfg.Rope = checkpoint.Rope{
+			Type: checkpoint.RopeLongRope, ShortFactor: m.Rope.Factors, LongFactor: m.Rope.Factors,
+			AttentionFactor: m.Rope.AttentionFactor,
+		}
+	}
+	return cfg
+}
+
+// RecipeOf is a record's recipe.
+func RecipeOf(r manifest.Recipe) (Recipe, error) {
+	rows, err := ParseFunctions(strings.Join(r.Functions, ","))
+	if err != nil {
+		return Recipe{}, err
+	}
+	rec := Recipe{Slots: r.Slots, Rows: rows, Precision: Precision(r.Precision), Norm: Norm(r.Norm), Writer: r.Writer}
+	return rec, rec.Check()
+}
