@@ -1,0 +1,106 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/x448/float16"
+
+	"lockstep/internal/durable"
+	"lockstep/manifest"
+)
+
+// metrics gathers what is reported and never judged.
+type metrics struct {
+	worst    likeness
+	measured bool
+}
+
+// cosine keeps the worst likeness over all tokens.
+func (m *metrics) cosine(l likeness) {
+	if !m.measured {
+		m.worst, m.measured = l, true
+		return
+	}
+	m.worst.hidden, m.worst.delta = math.Min(m.worst.hidden, l.hidden), math.Min(m.worst.delta, l.delta)
+	m.worst.maxAbs = math.Max(m.worst.maxAbs, l.maxAbs)
+}
+
+// reportMetrics lists every figure, or why it was not measured.
+func (s *Suite) reportMetrics(ctx context.Context) []manifest.Metric {
+	const byOracle = "minimum over all tokens of the oracle's cases"
+	list := []manifest.Metric{
+		measuredIf(s.metrics.measured, "cosine_hidden_min", s.metrics.worst.hidden, "1", byOracle, "no oracle case ran"),
+		measuredIf(s.metrics.measured, "cosine_hidden_minus_x_min", s.metrics.worst.delta, "1", byOracle, "no oracle case ran"),
+		measuredIf(s.metrics.measured, "max_abs_difference", s.metrics.worst.maxAbs, "1", "maximum over all tokens of the oracle's cases", "no oracle case ran"),
+	}
+	for _, t := range s.recipe.Rows {
+		list = append(list, s.passTime(ctx, t))
+	}
+	free, err := durable.Free(durable.OS{}, s.opt.Dir)
+	const statfs = "free space of the output directory's volume"
+	list = append(
+		list,
+		measuredIf(true, "disk_free_before", float64(s.freeBytes), "B", statfs, ""),
+		measuredIf(err == nil, "disk_free_after", float64(free), "B", statfs, "the volume did not answer"),
+		unmeasured("latency_ane", "ms", "p50 of predictions through Core ML", noCoreML),
+		unmeasured("energy_per_pass", "mJ", "ANE power rail of powermetrics", noCoreML),
+		unmeasured("perplexity", "1", "held-out text through every shard", "one shard is not the whole model"),
+		unmeasured("value_range_headroom", "1", "65504 over the largest |value| of any op", "this version does not record the range of every op's values"),
+	)
+	if s.record.Model.Dims.Hidden < sizeRulesFrom {
+		list = append(list, unmeasured("lint_size_rules", "1", "lint rules state and package_bytes", sizeRulesNotApplied))
+	}
+	return list
+}
+
+func measuredIf(ok bool, name string, v float64, unit, method, otherwise string) manifest.Metric {
+	if !ok {
+		return unmeasured(name, unit, method, otherwise)
+	}
+	return manifest.Metric{Name: name, Value: manifest.NewFigure(v), Unit: unit, Method: method}
+}
+
+func unmeasured(name, unit, method, reason string) manifest.Metric {
+	return manifest.Metric{Name: name, Unit: unit, Method: method, NotMeasured: reason}
+}
+
+// timedPasses is how many passes are timed; the best counts, as the machine is
+// shared.
+const timedPasses = 3
+
+// passTime times a few passes of a function whose driver the cases opened.
+func (s *Suite) passTime(ctx context.Context, t int) manifest.Metric {
+	plane := s.opt.Plane.Name()
+	name := fmt.Sprintf("pass_ms_t%d_%s", t, plane)
+	method := fmt.Sprintf("best of %d passes at position 0 on the %s plane, wall clock", timedPasses, plane)
+	d, ok := s.drivers[t]
+	if !ok {
+		return unmeasured(name, "ms", method, "the function was not executed")
+	}
+	best, err := d.time(ctx, hiddenRows("metrics x", t, s.record.Model.Dims.Hidden))
+	if err != nil {
+		return unmeasured(name, "ms", method, err.Error())
+	}
+	return manifest.Metric{Name: name, Value: manifest.NewFigure(best), Unit: "ms", Method: method}
+}
+
+// time is the best duration of a pass over rows from an empty state, in
+// milliseconds.
+func (d *driver) time(ctx context.Context, rows [][]float16.Float16) (float64, error) {
+	st, err := d.newState(nil)
+	if err != nil {
+		return 0, err
+	}
+	best := math.Inf(1)
+	for range timedPasses {
+		start := time.Now()
+		if _, err := d.run(ctx, st, 0, rows); err != nil {
+			return 0, err
+		}
+		best = min(best, float64(time.Since(start).Microseconds())/1000)
+	}
+	return best, nil
+}

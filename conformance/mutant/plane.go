@@ -1,0 +1,68 @@
+package mutant
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/x448/float16"
+
+	"lockstep/coreml"
+)
+
+// hostFault is a plane between the gate and the real one, which spoils what
+// the host hands over. It stands for a runtime that builds its inputs wrongly.
+type hostFault struct {
+	coreml.Plane
+	// edit changes the inputs of a pass of the given rows in place and reports
+	// whether it did.
+	edit   func(rows int, inputs map[string]coreml.Tensor) bool
+	edited *bool
+}
+
+func (p hostFault) Open(ctx context.Context, dir string) (coreml.Package, error) {
+	pkg, err := p.Plane.Open(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return faultyPackage{pkg, p}, nil
+}
+
+type faultyPackage struct {
+	coreml.Package
+	fault hostFault
+}
+
+func (p faultyPackage) Function(ctx context.Context, name string) (coreml.Function, error) {
+	f, err := p.Package.Function(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return faultyFunction{f, p.fault}, nil
+}
+
+type faultyFunction struct {
+	coreml.Function
+	fault hostFault
+}
+
+func (f faultyFunction) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
+	own := maps.Clone(inputs)
+	for name, t := range own {
+		own[name] = coreml.Tensor{Shape: t.Shape, Data: slices.Clone(t.Data)}
+	}
+	if f.fault.edit(own["x"].Shape[2], own) {
+		*f.fault.edited = true
+	}
+	return f.Function.Predict(ctx, own, st, outputs)
+}
+
+// spoilHost wraps the specimen's plane.
+func (s *specimen) spoilHost(edit func(rows int, inputs map[string]coreml.Tensor) bool) {
+	edited := false
+	s.plane = hostFault{Plane: s.plane, edit: edit, edited: &edited}
+	s.touched = func() bool { return edited }
+}
+
+// row is the r-th of equal runs of a tensor's data.
+func row(t coreml.Tensor, r, n int) []float16.Float16 { return t.Data[r*n : (r+1)*n] }

@@ -1,0 +1,292 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/x448/float16"
+
+	"lockstep/conformance/oracle"
+	"lockstep/exporter"
+	"lockstep/internal/half"
+	"lockstep/manifest"
+)
+
+// Golden are vectors of an independent implementation, by name.
+type Golden interface {
+	// Float32 returns a vector's values, row-major, and its shape.
+	Float32(name string) ([]float32, []int, error)
+}
+
+// goldenPrompts is how many prompts the golden vectors have.
+const goldenPrompts = 3
+
+// tokensPerPrompt bounds the tokens that the sequential cases run.
+const tokensPerPrompt = 32
+
+// threshold is what a precision must keep per token: the cosine of hidden, and
+// of hidden - x, since the residual hides much.
+type threshold struct{ hidden, delta float64 }
+
+func thresholdOf(p exporter.Precision) threshold {
+	if p == exporter.FP16 {
+		return threshold{hidden: 0.9999, delta: 0.999}
+	}
+	return threshold{hidden: 0.999, delta: 0.99}
+}
+
+// oracleCases hold the singles (or a block with one live row, where the
+// package has no t1) against the independent model.
+func oracleCases(rec exporter.Recipe, golden bool) []Case {
+	var cases []Case
+	want := thresholdOf(rec.Precision)
+	bound := fmt.Sprintf("cosine per token of hidden at least %g, of hidden - x at least %g, all finite", want.hidden, want.delta)
+	for _, pos := range singleSpots(rec.Slots) {
+		cases = append(cases, Case{
+			Check: CheckOracle, Name: fmt.Sprintf("seeded_cache/pos=%d", pos),
+			Description: "one pass over seeded keys and values against the oracle: " + bound,
+			run:         func(ctx context.Context, s *Suite) Outcome { return s.seededOracle(ctx, pos) },
+		})
+	}
+	cases = append(cases, Case{
+		Check: CheckOracle, Name: "from_empty",
+		Description: "single passes from an empty cache against the oracle, keys and values included: " + bound,
+		run:         func(ctx context.Context, s *Suite) Outcome { return s.sequentialOracle(ctx) },
+	})
+	if golden {
+		for p := range goldenPrompts {
+			cases = append(cases, Case{
+				Check: CheckOracle, Name: fmt.Sprintf("golden/prompt=%d", p),
+				Description: "single passes against the golden vectors of an independent implementation: " + bound,
+				run:         func(ctx context.Context, s *Suite) Outcome { return s.goldenOracle(ctx, p) },
+			})
+		}
+	}
+	return cases
+}
+
+// noCheckpoint is the oracle's outcome without anything to compute from.
+func (s *Suite) noCheckpoint() (Outcome, bool) {
+	if s.opt.Checkpoint == nil {
+		return notMeasured("no checkpoint"), true
+	}
+	if got := s.opt.Checkpoint.ConfigDigest(); got != s.record.Model.ConfigSHA256 {
+		return failf("the checkpoint's config.json has sha256 %s, the record wants %s: another checkpoint", got, s.record.Model.ConfigSHA256), true
+	}
+	return Outcome{}, false
+}
+
+// likeness is how close one token's hidden states are to the wanted ones.
+type likeness struct {
+	hidden, delta float64 // cosines
+	maxAbs        float64
+}
+
+// alike compares got with want, both after the shard whose input was x.
+func alike(got []float16.Float16, want, x []float64) likeness {
+	l := likeness{}
+	var gw, gg, ww, dgdw, dgdg, dwdw float64
+	for i, h := range got {
+		g, w := float64(half.ToFloat32(h)), want[i]
+		gw, gg, ww = gw+g*w, gg+g*g, ww+w*w
+		dg, dw := g-x[i], w-x[i]
+		dgdw, dgdg, dwdw = dgdw+dg*dw, dgdg+dg*dg, dwdw+dw*dw
+		l.maxAbs = max(l.maxAbs, math.Abs(g-w))
+	}
+	l.hidden, l.delta = gw/math.Sqrt(gg*ww), dgdw/math.Sqrt(dgdg*dwdw)
+	return l
+}
+
+// tally gathers likenesses of a case and remembers the first token below the
+// threshold.
+type tally struct {
+	want   threshold
+	worst  likeness
+	tokens int
+	reason string
+}
+
+func newTally(p exporter.Precision) *tally {
+	return &tally{want: thresholdOf(p), worst: likeness{hidden: math.Inf(1), delta: math.Inf(1)}}
+}
+
+func (t *tally) add(where string, l likeness) {
+	t.tokens++
+	// NaN compares false, so the conditions are written to fail on it.
+	if !(l.hidden >= t.want.hidden && l.delta >= t.want.delta) && t.reason == "" {
+		t.reason = fmt.Sprintf("%s: cosine of hidden %.7f (want %g), of hidden - x %.7f (want %g), max |difference| %.4g",
+			where, l.hidden, t.want.hidden, l.delta, t.want.delta, l.maxAbs)
+	}
+	t.worst.hidden, t.worst.delta = min(t.worst.hidden, l.hidden), min(t.worst.delta, l.delta)
+	t.worst.maxAbs = max(t.worst.maxAbs, l.maxAbs)
+}
+
+func (t *tally) outcome(s *Suite) Outcome {
+	s.metrics.cosine(t.worst)
+	evidence := []manifest.Evidence{
+		figure("cosine_hidden_min", t.worst.hidden, "1"),
+		figure("cosine_hidden_minus_x_min", t.worst.delta, "1"),
+		figure("max_abs_difference", t.worst.maxAbs, "1"),
+		figure("tokens", float64(t.tokens), "1"),
+	}
+	if t.reason != "" {
+		return fail(t.reason, evidence...)
+	}
+	return pass(evidence...)
+}
+
+// seededOracle runs one token at pos over seeded keys and values.
+func (s *Suite) seededOracle(ctx context.Context, pos int) Outcome {
+	if out, stop := s.noCheckpoint(); stop {
+		return out
+	}
+	model, err := s.oracle(ctx)
+	if err != nil {
+		return broken(err)
+	}
+	d, err := s.driver(ctx, s.recipe.Rows[0])
+	if err != nil {
+		return broken(err)
+	}
+	seed := seedStates("oracle states", d.fn.Signature())
+	st, err := d.newState(seed)
+	if err != nil {
+		return broken(err)
+	}
+	rows := hiddenRows(fmt.Sprintf("oracle x pos=%d", pos), 1, s.record.Model.Dims.Hidden)
+	got, err := d.run(ctx, st, pos, rows)
+	if err != nil {
+		return broken(err)
+	}
+	cache, err := s.seededCache(model, seed)
+	if err != nil {
+		return broken(fmt.Errorf("%w: %w", errHarness, err))
+	}
+	x := floats(rows[0])
+	want, err := model.Forward(ctx, x, pos, cache)
+	if err != nil {
+		return broken(fmt.Errorf("%w: %w", errHarness, err))
+	}
+	t := newTally(s.recipe.Precision)
+	t.add(fmt.Sprintf("pos=%d", pos), alike(got[0], want, x))
+	return t.outcome(s)
+}
+
+// seededCache is the oracle's cache with the same content as the states.
+func (s *Suite) seededCache(model *oracle.Model, seed snapshot) (*oracle.Cache, error) {
+	cache := model.NewCache(s.recipe.Slots)
+	for i := range s.opt.Layers.Len() {
+		layer := s.opt.Layers.Start + i
+		if err := cache.SetHalf(oracle.K, layer, seed[exporter.KStateName(i)]); err != nil {
+			return nil, err
+		}
+		if err := cache.SetHalf(oracle.V, layer, seed[exporter.VStateName(i)]); err != nil {
+			return nil, err
+		}
+	}
+	return cache, nil
+}
+
+// sequentialOracle runs tokens one after another from an empty cache.
+func (s *Suite) sequentialOracle(ctx context.Context) Outcome {
+	if out, stop := s.noCheckpoint(); stop {
+		return out
+	}
+	model, err := s.oracle(ctx)
+	if err != nil {
+		return broken(err)
+	}
+	n := min(8, s.recipe.Slots)
+	rows := hiddenRows("oracle sequence", n, s.record.Model.Dims.Hidden)
+	cache := model.NewCache(s.recipe.Slots)
+	return s.sequence(ctx, rows, func(i int, x []float64) ([]float64, error) { return model.Forward(ctx, x, i, cache) })
+}
+
+// sequence runs tokens from an empty state and compares each with want.
+func (s *Suite) sequence(ctx context.Context, rows [][]float16.Float16, want func(i int, x []float64) ([]float64, error)) Outcome {
+	d, err := s.driver(ctx, s.recipe.Rows[0])
+	if err != nil {
+		return broken(err)
+	}
+	st, err := d.newState(nil)
+	if err != nil {
+		return broken(err)
+	}
+	t := newTally(s.recipe.Precision)
+	for i := range rows {
+		got, err := d.run(ctx, st, i, rows[i:i+1])
+		if err != nil {
+			return broken(fmt.Errorf("pos=%d: %w", i, err))
+		}
+		x := floats(rows[i])
+		w, err := want(i, x)
+		if err != nil {
+			return broken(fmt.Errorf("%w: %w", errHarness, err))
+		}
+		t.add(fmt.Sprintf("pos=%d", i), alike(got[0], w, x))
+	}
+	return t.outcome(s)
+}
+
+// goldenOracle runs a prompt's hidden states through the shard.
+func (s *Suite) goldenOracle(ctx context.Context, prompt int) Outcome {
+	if out, stop := s.noCheckpoint(); stop {
+		return out
+	}
+	in, inShape, err := s.opt.Golden.Float32(goldenName(prompt, s.opt.Layers.Start))
+	if err != nil {
+		return broken(fmt.Errorf("%w: %w", errHarness, err))
+	}
+	out, outShape, err := s.opt.Golden.Float32(goldenName(prompt, s.opt.Layers.End))
+	if err != nil {
+		return broken(fmt.Errorf("%w: %w", errHarness, err))
+	}
+	hidden := s.record.Model.Dims.Hidden
+	if len(inShape) != 2 || inShape[1] != hidden || len(out) != len(in) || len(outShape) != 2 {
+		return broken(fmt.Errorf("%w: golden vectors of shape %v and %v, want [tokens, %d]", errHarness, inShape, outShape, hidden))
+	}
+	rows := make([][]float16.Float16, min(inShape[0], tokensPerPrompt, s.recipe.Slots))
+	for i := range rows {
+		rows[i] = make([]float16.Float16, hidden)
+		half.Encode(rows[i], in[i*hidden:(i+1)*hidden])
+	}
+	return s.sequence(ctx, rows, func(i int, _ []float64) ([]float64, error) {
+		want := make([]float64, hidden)
+		for c := range want {
+			want[c] = float64(out[i*hidden+c])
+		}
+		return want, nil
+	})
+}
+
+// goldenName is the vector of a prompt's hidden states at a layer border.
+func goldenName(prompt, layer int) string {
+	if layer == 0 {
+		return fmt.Sprintf("p%d.embed", prompt)
+	}
+	return fmt.Sprintf("p%d.hidden%d", prompt, layer)
+}
+
+// hasGolden reports whether the golden vectors reach both ends of the range.
+func hasGolden(g Golden, layers exporter.Range) bool {
+	if g == nil {
+		return false
+	}
+	for p := range goldenPrompts {
+		for _, layer := range []int{layers.Start, layers.End} {
+			if _, _, err := g.Float32(goldenName(p, layer)); err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func floats(h []float16.Float16) []float64 {
+	out := make([]float64, len(h))
+	for i := range h {
+		out[i] = float64(half.ToFloat32(h[i]))
+	}
+	return out
+}

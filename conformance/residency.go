@@ -1,0 +1,83 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"lockstep/coreml"
+	"lockstep/exporter"
+	"lockstep/manifest"
+)
+
+// noCoreML is why residency cannot be measured on a plane without a compute
+// plan.
+const noCoreML = "no Core ML"
+
+// residencyCases want every run-time op of each function on the Neural Engine.
+func residencyCases(rec exporter.Recipe) []Case {
+	var cases []Case
+	for _, t := range rec.Rows {
+		cases = append(cases, Case{
+			Check: CheckResidency, Name: fmt.Sprintf("function=t%d", t),
+			Description: "MLComputePlan prefers the Neural Engine for every op: zero CPU, zero GPU, zero unknown",
+			run:         func(ctx context.Context, s *Suite) Outcome { return s.resident(ctx, t) },
+		})
+	}
+	return cases
+}
+
+func (s *Suite) resident(ctx context.Context, t int) Outcome {
+	d, err := s.driver(ctx, t)
+	if err != nil {
+		return broken(err)
+	}
+	plan, err := d.fn.ComputePlan(ctx)
+	if errors.Is(err, coreml.ErrNoComputePlan) {
+		return notMeasured(noCoreML)
+	}
+	if err != nil {
+		return broken(err)
+	}
+	return judgePlan(plan)
+}
+
+// judgePlan counts the ops of a plan by device. Only const and constexpr ops
+// may have none.
+func judgePlan(plan *coreml.ComputePlan) Outcome {
+	if !slices.Contains(plan.Devices, coreml.DeviceNeuralEngine) {
+		return notMeasured("this machine has no Neural Engine")
+	}
+	counts := map[coreml.Device]int{}
+	var stray []string
+	for _, op := range plan.Ops {
+		name := op.Op[strings.LastIndexByte(op.Op, '.')+1:] // without the dialect
+		compileTime := name == "const" || strings.HasPrefix(name, "constexpr_")
+		if op.Preferred == coreml.DeviceNone && compileTime {
+			continue
+		}
+		counts[op.Preferred]++
+		if op.Preferred != coreml.DeviceNeuralEngine {
+			device := string(op.Preferred)
+			if op.Preferred == coreml.DeviceNone {
+				device = "no device"
+			}
+			stray = append(stray, fmt.Sprintf("%s %q on %s", op.Op, op.Output, device))
+		}
+	}
+	evidence := []manifest.Evidence{
+		figure("ops_ane", float64(counts[coreml.DeviceNeuralEngine]), "1"),
+		figure("ops_cpu", float64(counts[coreml.DeviceCPU]), "1"),
+		figure("ops_gpu", float64(counts[coreml.DeviceGPU]), "1"),
+		figure("ops_unknown", float64(counts[coreml.DeviceUnknown]+counts[coreml.DeviceNone]), "1"),
+	}
+	switch {
+	case len(stray) > 0:
+		return fail(fmt.Sprintf("%d ops are not on the Neural Engine, first %s", len(stray), stray[0]), evidence...)
+	case counts[coreml.DeviceNeuralEngine] == 0:
+		return fail("the plan has no op on the Neural Engine", evidence...)
+	}
+	return pass(evidence...)
+}

@@ -1,0 +1,247 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"lockstep/conformance/oracle"
+	"lockstep/coreml"
+	"lockstep/coreml/hostinput"
+	"lockstep/exporter"
+	"lockstep/internal/checkpoint"
+	"lockstep/internal/durable"
+	"lockstep/manifest"
+)
+
+// Options say what is judged, on which plane, against what.
+type Options struct {
+	Dir    string // output directory with lockstep.json
+	Layers exporter.Range
+	Plane  coreml.Plane
+
+	// Checkpoint is what the oracle computes from; without it the oracle is
+	// not measured.
+	Checkpoint *checkpoint.Checkpoint
+	// Golden are vectors of an independent implementation for this checkpoint,
+	// or nil.
+	Golden Golden
+
+	Subject  string   // "nano", "synth", or a checkpoint as given
+	Require  []string // checks for which not measured is a failure
+	Command  string   // repeats this run
+	Lockstep string   // version of this program
+}
+
+// ErrNoShard means that the record has no such shard.
+var ErrNoShard = errors.New("the record has no such shard")
+
+// Suite judges one shard. It opens what cases share once. Use it from one
+// goroutine, and close it.
+type Suite struct {
+	opt    Options
+	record manifest.Record
+	shard  manifest.Shard
+	recipe exporter.Recipe
+
+	cases    []Case
+	outcomes map[string]Outcome // by case ID
+
+	pkg       coreml.Package // opened by the first case that executes
+	drivers   map[int]*driver
+	model     *oracle.Model
+	metrics   metrics
+	freeBytes int64 // before the run
+}
+
+// NewSuite reads the record and lists the cases; it does not look at the
+// package yet.
+func NewSuite(opt Options) (*Suite, error) {
+	record, err := exporter.ReadRecord(opt.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Suite{opt: opt, record: *record, outcomes: map[string]Outcome{}, drivers: map[int]*driver{}}
+	i := slices.IndexFunc(record.Shards, func(sh manifest.Shard) bool {
+		return sh.Start == opt.Layers.Start && sh.End == opt.Layers.End
+	})
+	if i < 0 {
+		return nil, fmt.Errorf("%w: %s: layers %s; export them first", ErrNoShard, filepath.Join(opt.Dir, manifest.RecordFile), opt.Layers)
+	}
+	s.shard = record.Shards[i]
+	if s.recipe, err = exporter.RecipeOf(record.Recipe); err != nil {
+		return nil, err
+	}
+	for _, name := range opt.Require {
+		if !slices.Contains(checkOrder(), name) {
+			return nil, fmt.Errorf("require: want one of %v, found %q", checkOrder(), name)
+		}
+	}
+	if s.freeBytes, err = durable.Free(durable.OS{}, opt.Dir); err != nil {
+		return nil, err
+	}
+	s.cases = catalogue(s.recipe, record.Model.Dims.Hidden, hasGolden(opt.Golden, opt.Layers))
+	return s, nil
+}
+
+// Close releases the package.
+func (s *Suite) Close() error {
+	if s.pkg == nil {
+		return nil
+	}
+	err := s.pkg.Close()
+	s.pkg, s.drivers = nil, map[int]*driver{}
+	return err
+}
+
+// Cases lists the catalogue of this shard.
+func (s *Suite) Cases() []Case { return slices.Clone(s.cases) }
+
+// RunCase judges one case. A case whose check depends on one that failed is
+// not run.
+func (s *Suite) RunCase(ctx context.Context, c Case) Outcome {
+	out := s.decide(ctx, c)
+	if out.Result == manifest.NotMeasured && slices.Contains(s.opt.Require, c.Check) {
+		out.Result, out.Reason = manifest.Fail, "required, but not measured: "+out.Reason
+	}
+	s.outcomes[c.ID()] = out
+	return out
+}
+
+func (s *Suite) decide(ctx context.Context, c Case) Outcome {
+	for _, dep := range dependencies[c.Check] {
+		for _, other := range s.cases {
+			o, ran := s.outcomes[other.ID()]
+			if other.Check == dep && ran && o.Result != manifest.Pass && o.Result != manifest.NotMeasured {
+				return Outcome{Result: manifest.NotRun, Reason: fmt.Sprintf("%s is %q", other.ID(), o.Result)}
+			}
+		}
+	}
+	return c.run(ctx, s)
+}
+
+// Run judges every case and returns the verdict. observe, which may be nil, is
+// told of each case as it is decided.
+func Run(ctx context.Context, opt Options, observe func(Case, Outcome)) (*manifest.Verdict, error) {
+	s, err := NewSuite(opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range s.cases {
+		out := s.RunCase(ctx, c)
+		if observe != nil {
+			observe(c, out)
+		}
+	}
+	v, err := s.Verdict(ctx)
+	return v, errors.Join(err, s.Close())
+}
+
+// Verdict sums up the outcomes so far. Cases that were not asked for are "not
+// run", and the catalogue says how many.
+func (s *Suite) Verdict(ctx context.Context) (*manifest.Verdict, error) {
+	v := &manifest.Verdict{
+		Schema:    manifest.VerdictSchema,
+		Package:   manifest.VerdictPackage{Path: s.shard.Package.Path, Digest: s.shard.Package.Digest},
+		Shard:     manifest.LayerRange{Start: s.shard.Start, End: s.shard.End},
+		Subject:   s.opt.Subject,
+		Plane:     s.opt.Plane.Name(),
+		Catalogue: manifest.Catalogue{Digest: CatalogueDigest(s.cases), Cases: len(s.cases)},
+		Required:  slices.Sorted(slices.Values(s.opt.Require)),
+		Machine:   manifest.Machine{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH},
+		Versions:  manifest.Versions{Lockstep: s.opt.Lockstep, Go: runtime.Version()},
+		Command:   s.opt.Command,
+	}
+	for _, name := range checkOrder() {
+		check, ran := s.check(name)
+		v.Checks = append(v.Checks, check)
+		v.Catalogue.Ran += ran
+	}
+	v.Result = manifest.Overall(v.Checks)
+	v.Metrics = s.reportMetrics(ctx)
+	return v, v.Verify()
+}
+
+// check gathers a check's cases, and counts those that ran.
+func (s *Suite) check(name string) (manifest.Check, int) {
+	check := manifest.Check{Name: name, DependsOn: dependencies[name]}
+	ran := 0
+	var results []manifest.Result
+	for _, c := range s.cases {
+		if c.Check != name {
+			continue
+		}
+		out, ok := s.outcomes[c.ID()]
+		if !ok {
+			out = Outcome{Result: manifest.NotRun, Reason: "not asked for"}
+		}
+		if out.Result != manifest.NotRun {
+			ran++
+		}
+		results = append(results, out.Result)
+		check.Cases = append(check.Cases, manifest.Case{Name: c.Name, Result: out.Result, Reason: out.Reason, Evidence: out.Evidence})
+	}
+	check.Result = manifest.Combine(results...)
+	if check.Result != manifest.Pass {
+		i := slices.IndexFunc(check.Cases, func(c manifest.Case) bool { return c.Result == check.Result })
+		check.Reason = fmt.Sprintf("%s: %s", check.Cases[i].Name, check.Cases[i].Reason)
+	}
+	return check, ran
+}
+
+// packageDir is where the judged package lies.
+func (s *Suite) packageDir() string {
+	return filepath.Join(s.opt.Dir, filepath.FromSlash(s.shard.Package.Path))
+}
+
+// driver is the executable function of t rows, opened once.
+func (s *Suite) driver(ctx context.Context, t int) (*driver, error) {
+	if d, ok := s.drivers[t]; ok {
+		return d, nil
+	}
+	if s.pkg == nil {
+		pkg, err := s.opt.Plane.Open(ctx, s.packageDir())
+		if err != nil {
+			return nil, err
+		}
+		s.pkg = pkg
+	}
+	fn, err := s.pkg.Function(ctx, s.recipe.FunctionName(t))
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDriver(fn, s.pkg, s.shape(t), s.rope())
+	if err != nil {
+		return nil, err
+	}
+	s.drivers[t] = d
+	return d, nil
+}
+
+// shape is the contract's shape for a function of t rows.
+func (s *Suite) shape(t int) hostinput.Shape {
+	return hostinput.Shape{
+		Hidden: s.record.Model.Dims.Hidden, Rows: t, Slots: s.recipe.Slots, RopeHalf: s.record.Model.Rope.Dim / 2,
+	}
+}
+
+// rope is the host's RoPE as the record states it.
+func (s *Suite) rope() hostinput.Rope {
+	r := s.record.Model.Rope
+	return hostinput.Rope{Theta: r.Theta, Dim: r.Dim, Factors: r.Factors, AttentionFactor: r.AttentionFactor}
+}
+
+// oracle is the independent model of the shard's layers, loaded once.
+func (s *Suite) oracle(ctx context.Context) (*oracle.Model, error) {
+	if s.model == nil {
+		m, err := oracle.Load(ctx, s.opt.Checkpoint, s.opt.Layers.Start, s.opt.Layers.End)
+		if err != nil {
+			return nil, fmt.Errorf("oracle: %w", err)
+		}
+		s.model = m
+	}
+	return s.model, nil
+}

@@ -1,0 +1,40 @@
+package conformance
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"lockstep/exporter"
+	"lockstep/internal/durable"
+	"lockstep/manifest"
+)
+
+// WriteVerdict appends a verdict to its directory's and returns the new file's
+// path. Earlier verdicts stay.
+func WriteVerdict(dir string, v manifest.Verdict) (string, error) {
+	text, err := manifest.EncodeVerdict(v)
+	if err != nil {
+		return "", err
+	}
+	layers := exporter.Range{Start: v.Shard.Start, End: v.Shard.End}
+	return durable.AppendNumbered(durable.OS{}, filepath.Join(dir, exporter.VerdictDir), exporter.VerdictPrefix(layers, v.Plane), exporter.VerdictExt, text)
+}
+
+// Fresh reports why a verdict no longer counts: it did not run the catalogue
+// that this program has for its recipe and model.
+func Fresh(v manifest.Verdict, r manifest.Record) error {
+	rec, err := exporter.RecipeOf(r.Recipe)
+	if err != nil {
+		return err
+	}
+	known := func(golden bool) bool {
+		return CatalogueDigest(catalogue(rec, r.Model.Dims.Hidden, golden)) == v.Catalogue.Digest
+	}
+	if !known(false) && !known(true) {
+		return fmt.Errorf("its catalogue %s is not this program's", v.Catalogue.Digest)
+	}
+	if v.Catalogue.Ran != v.Catalogue.Cases {
+		return fmt.Errorf("it ran %d of %d cases", v.Catalogue.Ran, v.Catalogue.Cases)
+	}
+	return nil
+}
