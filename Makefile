@@ -1,0 +1,58 @@
+# lockstep: see `make help`.
+
+GO      ?= go
+PYTHON  ?= python3
+OUT     ?= build
+GOLDEN  := fixtures/golden/golden.safetensors
+LOCKSTEP = $(OUT)/bin/lockstep
+
+export CGO_ENABLED = 0
+export GOFLAGS += -buildvcs=false
+
+.DEFAULT_GOAL := help
+
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the command into build/bin.
+	@mkdir -p $(OUT)/bin
+	@$(GO) build -trimpath -o $(LOCKSTEP) ./cmd/lockstep
+
+tail: build ## Plan, export and gate the tail shard [30,32) of the bundled nano checkpoint.
+	@$(LOCKSTEP) plan --checkpoint fixtures/nano --out $(OUT)/tail --slots 256
+	@$(LOCKSTEP) export --checkpoint fixtures/nano --layers 30:32 --out $(OUT)/tail --slots 256 \
+	    --anchor phi4-mini-ane-v0-spec-2026-04-29=b366672 \
+	    --anchor phi4-mini-t4-layer0-pass-2026-04-29=290e3d3
+	@$(LOCKSTEP) gate --out $(OUT)/tail --layers 30:32 --checkpoint fixtures/nano --golden $(GOLDEN) --accept-partial residency
+
+test: ## Run the tests through gotestsum, with a JUnit file.
+	@mkdir -p $(OUT)
+	@$(GO) tool gotestsum --format pkgname --junitfile $(OUT)/junit.xml -- -count=1 ./...
+
+lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between packages are a test.)
+	@unformatted="$$($(GO) tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"; \
+	    if [ -n "$$unformatted" ]; then echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; fi
+	@GOOS=linux GOARCH=amd64 $(GO) vet ./...
+	@GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	@GOOS=linux $(GO) tool staticcheck ./...
+	@GOOS=darwin GOARCH=arm64 $(GO) tool staticcheck ./...
+	@$(GO) test -count=1 -run 'Arrows|SourceRules' ./conformance
+	@echo "lint: clean"
+
+portable: ## The same bytes and hidden states with one thread, for amd64.v3 and for arm64 under qemu-user.
+	@sh .ci/portable
+
+real: build ## Export and gate the real tail (synthetic weights) on the reference plane; figures for reading.
+	@$(GO) run ./internal/realtail -out $(OUT)/real
+
+crosscheck: build ## Load every exported package with coremltools and evaluate it with numpy (needs Python 3.11).
+	@sh crosscheck/run $(OUT) $(PYTHON)
+
+golden: ## Rewrite the golden files; review the diff.
+	@if [ -n "$$CI" ]; then echo "golden files are not rewritten in CI"; exit 1; fi
+	@GOLDIE_UPDATE=1 $(GO) test -count=1 ./...
+
+proto: ## Regenerate the protobuf code (needs protoc).
+	@$(GO) generate ./internal/mlpackage/...
+
+.PHONY: help build tail test lint portable real crosscheck golden proto
