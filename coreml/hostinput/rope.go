@@ -27,7 +27,7 @@ type Rope struct {
 	// partial_rotary_factor, even.
 	Dim int
 	// Factors divide the frequencies, one per pair: the short or the long list
-	// of rope_scaling. nil stands for all 1.
+	// of rope_scaling. None stands for all 1.
 	Factors []float64
 	// AttentionFactor multiplies every cosine and sine; 1 for plain RoPE.
 	AttentionFactor float64
@@ -48,7 +48,7 @@ func NewRope(r Rope) (*Rows, error) {
 		return nil, fmt.Errorf("%w: theta is %v, want a positive number", ErrRope, r.Theta)
 	case r.Dim <= 0 || r.Dim%2 != 0:
 		return nil, fmt.Errorf("%w: %d turned dimensions, want a positive even number", ErrRope, r.Dim)
-	case r.Factors != nil && len(r.Factors) != r.Dim/2:
+	case len(r.Factors) != 0 && len(r.Factors) != r.Dim/2:
 		return nil, fmt.Errorf("%w: %d factors, want %d, half the turned dimensions", ErrRope, len(r.Factors), r.Dim/2)
 	case !(r.AttentionFactor > 0) || r.AttentionFactor > half.MaxFinite:
 		return nil, fmt.Errorf("%w: attention factor is %v, want above 0 and at most %d", ErrRope, r.AttentionFactor, half.MaxFinite)
@@ -56,7 +56,7 @@ func NewRope(r Rope) (*Rows, error) {
 	rows := &Rows{inverse: make([]float32, r.Dim/2), factor: r.AttentionFactor}
 	for i := range rows.inverse {
 		divisor := elementary.Pow(r.Theta, float64(2*i)/float64(r.Dim))
-		if r.Factors != nil {
+		if len(r.Factors) != 0 {
 			divisor = float64(divisor * r.Factors[i])
 		}
 		rows.inverse[i] = float32(1 / divisor)

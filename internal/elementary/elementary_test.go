@@ -102,8 +102,22 @@ func TestPow(t *testing.T) {
 func TestPowEdges(t *testing.T) {
 	inf, nan := math.Inf(1), math.NaN()
 	for _, c := range []struct{ x, y, want float64 }{
-		{nan, 0, 1}, {1, nan, 1}, {0, 0, 1}, {0, 2, 0}, {0, -2, inf}, {inf, 2, inf}, {inf, -2, 0}, {2, inf, inf}, {2, -inf, 0},
-		{0.5, inf, 0}, {0.5, -inf, inf}, {10, 400, inf}, {10, -400, 0}, {10, 1e308, inf}, {7, 1e-300, 1}, {1, 12, 1},
+		{nan, 0, 1},
+		{1, nan, 1},
+		{0, 0, 1},
+		{0, 2, 0},
+		{0, -2, inf},
+		{inf, 2, inf},
+		{inf, -2, 0},
+		{2, inf, inf},
+		{2, -inf, 0},
+		{0.5, inf, 0},
+		{0.5, -inf, inf},
+		{10, 400, inf},
+		{10, -400, 0},
+		{10, 1e308, inf},
+		{7, 1e-300, 1},
+		{1, 12, 1},
 	} {
 		assert.Equal(t, c.want, elementary.Pow(c.x, c.y), "%v^%v", c.x, c.y)
 	}

@@ -122,20 +122,40 @@ func Decode(dst []float32, src []float16.Float16) {
 // a float32. A NaN becomes the float32 of NaN, 0x7FC00000.
 func Round(x []float32) { round(x) }
 
+// The portable loops have the common case, normal numbers that stay normal,
+// in line; one unsigned comparison recognizes it.
+
 func encodePortable(dst []float16.Float16, src []float32) {
+	dst = dst[:len(src)]
 	for i, f := range src {
+		bits := math.Float32bits(f)
+		if abs := bits & 0x7FFFFFFF; abs-normal32 < overflow32-normal32 {
+			abs += 0xFFF + abs>>13&1
+			dst[i] = float16.Float16(bits>>16&0x8000 | (abs>>13 - (127-15)<<10))
+			continue
+		}
 		dst[i] = FromFloat32(f)
 	}
 }
 
 func decodePortable(dst []float32, src []float16.Float16) {
+	dst = dst[:len(src)]
 	for i, h := range src {
+		if abs := uint32(h & 0x7FFF); abs-0x0400 < infinity-0x0400 {
+			dst[i] = math.Float32frombits(uint32(h&0x8000)<<16 | (abs<<13 + (127-15)<<23))
+			continue
+		}
 		dst[i] = ToFloat32(h)
 	}
 }
 
 func roundPortable(x []float32) {
 	for i, f := range x {
+		bits := math.Float32bits(f)
+		if bits&0x7FFFFFFF-normal32 < overflow32-normal32 {
+			x[i] = math.Float32frombits((bits + 0xFFF + bits>>13&1) &^ 0x1FFF)
+			continue
+		}
 		x[i] = ToFloat32(FromFloat32(f))
 	}
 }

@@ -260,7 +260,7 @@ func TestErrorMessage(t *testing.T) {
 }
 
 func TestIdentifier(t *testing.T) {
-	for _, s := range []string{"a", "_", "A9", "x@1", "layers_0_q"} {
+	for _, s := range []string{"a", "z", "_", "A9", "Zz", "x@1", "layers_0_q"} {
 		assert.True(t, isIdentifier(s), s)
 	}
 	for _, s := range []string{"", "9a", "@a", "a-b", "a b", "a.b", "é", "a\x00"} {

@@ -427,6 +427,7 @@ var indexCases = []opCase{
 	{op: "topk", in: x(f16(2, 10)), args: []Operand{integer("k", 3)}, want: []Type{f16(2, 3), i32(2, 3)}},
 	{op: "topk", in: x(f16(2, 10)), args: []Operand{integer("axis", 0), text("output_indices_dtype", "uint16")}, want: []Type{f16(1, 10), Tensor(UInt16, 1, 10)}},
 	ok("topk", x(f16(2, 10)), f16(2, 1), truth("return_indices", false)),
+	{op: "topk", in: x(f16(2, 10)), args: []Operand{integer("k", 10)}, want: []Type{f16(2, 10), i32(2, 10)}},
 	bad("topk", x(f16(2, 10)), ErrType, "outputs"),
 	bad("topk", x(f16(2, 10)), ErrParam, "k", integer("k", 11)),
 	bad("topk", x(f16(2, 10)), ErrParam, "k", integer("k", 0)),

@@ -79,9 +79,9 @@ func DequantizeInt8(dst []float32, q []int8, scale float16.Float16) {
 
 func dequantizePortable(dst []float32, q []int8, scale float32) {
 	for i, v := range q {
-		// 11 bits times 8 bits: exact in float32.
-		dst[i] = half.ToFloat32(half.FromFloat32(float32(scale * float32(v))))
+		dst[i] = scale * float32(v) // 11 bits times 8 bits: exact in float32
 	}
+	half.Round(dst[:len(q)])
 }
 
 func rowsOf(weights, k int) int {

@@ -226,11 +226,15 @@ func BenchmarkConvHalfPortable(b *testing.B) {
 func BenchmarkConvInt8(b *testing.B) {
 	var w [2][4][]int8
 	r := source("kernel/benchmark weights")
+	block := make([]int8, 1<<16)
+	for i := range block {
+		block[i] = int8(r.IntN(255) - 127)
+	}
 	for layer := range w {
 		for i, c := range realConvs {
 			w[layer][i] = make([]int8, c.k*c.rows)
-			for j := 0; j < len(w[layer][i]); j += 97 {
-				w[layer][i][j] = int8(r.Int())
+			for at := 0; at < len(w[layer][i]); at += len(block) {
+				copy(w[layer][i][at:], block)
 			}
 		}
 	}

@@ -20,8 +20,9 @@ func Add(dst, a, b []float32) {
 
 func addPortable(dst, a, b []float32) {
 	for i, f := range a {
-		dst[i] = rounded(f + b[i])
+		dst[i] = f + b[i]
 	}
+	half.Round(dst)
 }
 
 // Sub sets dst[i] to float16(a[i]-b[i]).
@@ -33,8 +34,9 @@ func Sub(dst, a, b []float32) {
 
 func subPortable(dst, a, b []float32) {
 	for i, f := range a {
-		dst[i] = rounded(f - b[i])
+		dst[i] = f - b[i]
 	}
+	half.Round(dst)
 }
 
 // Mul sets dst[i] to float16(a[i]*b[i]).
@@ -46,8 +48,9 @@ func Mul(dst, a, b []float32) {
 
 func mulPortable(dst, a, b []float32) {
 	for i, f := range a {
-		dst[i] = rounded(f * b[i])
+		dst[i] = f * b[i]
 	}
+	half.Round(dst)
 }
 
 // Div sets dst[i] to float16(a[i]/b[i]).
@@ -86,8 +89,9 @@ func AddScalar(dst, a []float32, b float32) {
 
 func addScalarPortable(dst, a []float32, b float32) {
 	for i, f := range a {
-		dst[i] = rounded(f + b)
+		dst[i] = f + b
 	}
+	half.Round(dst)
 }
 
 // SubScalar sets dst[i] to float16(a[i]-b).
@@ -110,8 +114,9 @@ func MulScalar(dst, a []float32, b float32) {
 
 func mulScalarPortable(dst, a []float32, b float32) {
 	for i, f := range a {
-		dst[i] = rounded(f * b)
+		dst[i] = f * b
 	}
+	half.Round(dst)
 }
 
 // DivScalar sets dst[i] to float16(a[i]/b).
@@ -163,6 +168,3 @@ func MinOf(x []float32) float32 {
 	}
 	return canonical(best)
 }
-
-// rounded rounds f to float16.
-func rounded(f float32) float32 { return half.ToFloat32(half.FromFloat32(f)) }

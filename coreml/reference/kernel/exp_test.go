@@ -70,10 +70,17 @@ func TestExp32Edges(t *testing.T) {
 		x    float32
 		want uint32
 	}{
-		{0, 0x3F800000}, {negative, 0x3F800000},
-		{-87, 0}, {-87.5, 0}, {-1e4, 0}, {-infinity, 0}, {-math.MaxFloat32, 0},
-		{float32(math.NaN()), 0x7FC00000}, {math.Float32frombits(0xFF800001), 0x7FC00000},
-		{1, 0x7FC00000}, {infinity, 0x7FC00000},
+		{0, 0x3F800000},
+		{negative, 0x3F800000},
+		{-87, 0},
+		{-87.5, 0},
+		{-1e4, 0},
+		{-infinity, 0},
+		{-math.MaxFloat32, 0},
+		{float32(math.NaN()), 0x7FC00000},
+		{math.Float32frombits(0xFF800001), 0x7FC00000},
+		{1, 0x7FC00000},
+		{infinity, 0x7FC00000},
 	} {
 		assert.Equal(t, c.want, math.Float32bits(Exp32(c.x)), "exp(%v)", c.x)
 	}

@@ -62,7 +62,7 @@ func UnaryNames() []string {
 }
 
 // Table is a unary float16 operation as its 65,536 correctly rounded results.
-// It is immutable and safe for concurrent use. It takes 256 KiB and a few
+// It is immutable and safe for concurrent use. It takes 256 KiB and some
 // milliseconds to build, so whoever needs one keeps it.
 type Table struct {
 	values [1 << 16]float32

@@ -166,7 +166,7 @@ func TestUnaryTablesAreCorrectlyRounded(t *testing.T) {
 // TestRsqrt compares exactly: a candidate is right if the argument lies between
 // the inverse squares of the midpoints around it.
 func TestRsqrt(t *testing.T) {
-	for _, eps := range []float32{0, 1e-12, 1e-5, half.ToFloat32(half.FromFloat32(1e-5)), 1e-6, 0x1p-149, 1, 65504, nearTie()} {
+	for _, eps := range []float32{0, 1e-12, 1e-5, half.ToFloat32(half.FromFloat32(1e-5)), 1e-6, 0x1p-149, 1, 65504} {
 		table, err := Unary("rsqrt", eps)
 		require.NoError(t, err)
 		for i := 0; i < 1<<16; i += tableStep() {
@@ -190,26 +190,27 @@ func TestRsqrt(t *testing.T) {
 	}
 }
 
-// nearTie searches an epsilon that puts some 1/sqrt(x+eps) as near to a midpoint
-// as epsilons of 24 bits can, where float64 may not tell the sides apart.
-func nearTie() float32 {
-	best, nearest := float32(0), math.Inf(1)
+// TestRsqrtNextToMidpoints gives rsqrt itself epsilons of 53 bits, with which
+// x+eps is as good as the inverse square of a midpoint, so that float64 cannot
+// tell the sides apart.
+func TestRsqrtNextToMidpoints(t *testing.T) {
 	for i := uint16(0x3C00); i < 0x3FFF; i++ {
 		middle := (half.ToFloat64(float16.Float16(i)) + half.ToFloat64(float16.Float16(i+1))) / 2
-		exact := new(big.Float).Quo(num(1), num(middle*middle))
-		target, _ := exact.Float64()
-		x := half.ToFloat64(half.FromFloat64(target))
-		eps := float32(target - x)
-		if eps <= 0 {
-			continue
-		}
-		sum := num(0).Add(num(x), num(float64(eps)))
-		distance, _ := sum.Sub(sum, exact).Float64()
-		if distance = math.Abs(distance); distance < nearest {
-			best, nearest = eps, distance
+		inverse := new(big.Float).SetPrec(300).Quo(num(1), num(middle*middle))
+		target, _ := inverse.Float64()
+		x := half.FromFloat64(target * (1 - 0x1p-11)) // somewhat below
+		rest, _ := inverse.Sub(inverse, num(half.ToFloat64(x))).Float64()
+		for _, eps := range []float64{math.Nextafter(rest, 0), rest, math.Nextafter(rest, 1)} {
+			v := new(big.Float).SetPrec(300).Add(num(half.ToFloat64(x)), num(eps))
+			root := new(big.Float).SetPrec(300).Sqrt(v)
+			want := roundBig(root.Quo(num(1), root))
+			require.Equal(t, want, rsqrt(half.ToFloat64(x), eps), "rsqrt(%v+%x)", x, eps)
 		}
 	}
-	return best
+	// Exact midpoints: 2^-25 is between 0 and the smallest subnormal.
+	assert.Equal(t, float16.Float16(0), rsqrt(0, 0x1p50))
+	assert.Equal(t, float16.Float16(1), rsqrt(-0x1p-24, 0x1p50))
+	assert.Equal(t, float16.Float16(0), rsqrt(0x1p-24, 0x1p50))
 }
 
 func TestUnarySpecialArguments(t *testing.T) {

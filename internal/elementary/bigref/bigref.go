@@ -7,6 +7,7 @@ package bigref
 import (
 	"math"
 	"math/big"
+	"sync"
 )
 
 // Precision is the mantissa of every result, in bits. The relative error of a
@@ -66,8 +67,14 @@ func Pow(x, y *big.Float) *big.Float {
 	return Exp(number().Mul(y, Log(x)))
 }
 
-// Pi returns pi by J. Machin's formula.
-func Pi() *big.Float {
+// Pi returns pi.
+func Pi() *big.Float { return number().Set(computedPi()) }
+
+// computedPi is computed once and copied by each caller.
+var computedPi = sync.OnceValue(machin)
+
+// machin returns pi by J. Machin's formula.
+func machin() *big.Float {
 	arctan := func(inverse int64) *big.Float {
 		power := number().Quo(Number(1), Number(float64(inverse)))
 		square := Number(float64(inverse * inverse))
