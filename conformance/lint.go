@@ -263,9 +263,13 @@ func lintStateSize(l *linted) []string {
 	return found
 }
 
-func lintPackageBytes(l *linted) []string {
-	if n := len(l.pkg.WeightBytes); n > maxPackageBytes {
-		return []string{fmt.Sprintf("the weights alone have %d bytes", n)}
+func lintPackageBytes(l *linted) []string { return packageBytesFindings(int64(len(l.pkg.WeightBytes))) }
+
+// packageBytesFindings judges the weights' size, which is all of a package but
+// a few megabytes.
+func packageBytesFindings(weights int64) []string {
+	if weights > maxPackageBytes {
+		return []string{fmt.Sprintf("the weights alone have %d bytes", weights)}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/conformance/oracle"
+	"lockstep/coreml"
 	"lockstep/exporter"
 	"lockstep/internal/half"
 	"lockstep/manifest"
@@ -51,7 +52,7 @@ func oracleCases(rec exporter.Recipe, golden bool) []Case {
 	}
 	cases = append(cases, Case{
 		Check: CheckOracle, Name: "from_empty",
-		Description: "single passes from an empty cache against the oracle, keys and values included: " + bound,
+		Description: fmt.Sprintf("single passes from an empty cache against the oracle: %s; cosine per token of every layer's keys and values at least %g, other slots untouched", bound, want.delta),
 		run:         func(ctx context.Context, s *Suite) Outcome { return s.sequentialOracle(ctx) },
 	})
 	if golden {
@@ -197,14 +198,6 @@ func (s *Suite) sequentialOracle(ctx context.Context) Outcome {
 	if err != nil {
 		return broken(err)
 	}
-	n := min(8, s.recipe.Slots)
-	rows := hiddenRows("oracle sequence", n, s.record.Model.Dims.Hidden)
-	cache := model.NewCache(s.recipe.Slots)
-	return s.sequence(ctx, rows, func(i int, x []float64) ([]float64, error) { return model.Forward(ctx, x, i, cache) })
-}
-
-// sequence runs tokens from an empty state and compares each with want.
-func (s *Suite) sequence(ctx context.Context, rows [][]float16.Float16, want func(i int, x []float64) ([]float64, error)) Outcome {
 	d, err := s.driver(ctx, s.recipe.Rows[0])
 	if err != nil {
 		return broken(err)
@@ -213,6 +206,77 @@ func (s *Suite) sequence(ctx context.Context, rows [][]float16.Float16, want fun
 	if err != nil {
 		return broken(err)
 	}
+	rows := hiddenRows("oracle sequence", min(8, s.recipe.Slots), s.record.Model.Dims.Hidden)
+	cache := model.NewCache(s.recipe.Slots)
+	out := s.sequence(ctx, d, st, rows, func(i int, x []float64) ([]float64, error) { return model.Forward(ctx, x, i, cache) })
+	if out.Result != manifest.Pass {
+		return out
+	}
+	worst, reason, err := s.cachesAlike(d, st, cache, len(rows))
+	if err != nil {
+		return broken(err)
+	}
+	out.Evidence = append(out.Evidence, figure("cosine_keys_values_min", worst, "1"))
+	if reason != "" {
+		return fail(reason, out.Evidence...)
+	}
+	return out
+}
+
+// cachesAlike compares every state with the oracle's cache after tokens passes
+// from an empty one: the worst cosine of a token's keys or values, and the
+// first place that is wrong.
+func (s *Suite) cachesAlike(d *driver, st coreml.State, cache *oracle.Cache, tokens int) (worst float64, reason string, err error) {
+	sig := d.fn.Signature()
+	got, err := seedStates("", sig).read(st)
+	if err != nil {
+		return 0, "", err
+	}
+	worst = math.Inf(1)
+	for i := range s.opt.Layers.Len() {
+		for _, kind := range []oracle.Kind{oracle.K, oracle.V} {
+			name := exporter.KStateName(i)
+			if kind == oracle.V {
+				name = exporter.VStateName(i)
+			}
+			want, err := cache.Values(kind, s.opt.Layers.Start+i)
+			if err != nil {
+				return 0, "", fmt.Errorf("%w: %w", errHarness, err)
+			}
+			for slot := range s.recipe.Slots {
+				cosine, touched := s.slotAlike(got[name], want, slot)
+				switch {
+				case slot >= tokens && touched && reason == "":
+					reason = fmt.Sprintf("state %s: slot %d was written, though only %d tokens passed", name, slot, tokens)
+				case slot < tokens:
+					worst = min(worst, cosine)
+					if !(cosine >= thresholdOf(s.recipe.Precision).delta) && reason == "" {
+						reason = fmt.Sprintf("state %s: slot %d: cosine %.7f (want %g)", name, slot, cosine, thresholdOf(s.recipe.Precision).delta)
+					}
+				}
+			}
+		}
+	}
+	return worst, reason, nil
+}
+
+// slotAlike is the cosine of one slot over all heads, and whether it holds
+// anything but zeros.
+func (s *Suite) slotAlike(got []float16.Float16, want []float64, slot int) (cosine float64, touched bool) {
+	dims := s.record.Model.Dims
+	var gw, gg, ww float64
+	for head := range dims.KVHeads {
+		at := (head*s.recipe.Slots + slot) * dims.HeadDim
+		for i := at; i < at+dims.HeadDim; i++ {
+			g := float64(half.ToFloat32(got[i]))
+			gw, gg, ww = gw+g*want[i], gg+g*g, ww+want[i]*want[i]
+		}
+	}
+	return gw / math.Sqrt(gg*ww), gg != 0
+}
+
+// sequence runs tokens one after another and compares each with want.
+func (s *Suite) sequence(ctx context.Context, d *driver, st coreml.State, rows [][]float16.Float16, want func(i int, x []float64) ([]float64, error)) Outcome {
 	t := newTally(s.recipe.Precision)
 	for i := range rows {
 		got, err := d.run(ctx, st, i, rows[i:i+1])
@@ -246,12 +310,20 @@ func (s *Suite) goldenOracle(ctx context.Context, prompt int) Outcome {
 	if len(inShape) != 2 || inShape[1] != hidden || len(out) != len(in) || len(outShape) != 2 {
 		return broken(fmt.Errorf("%w: golden vectors of shape %v and %v, want [tokens, %d]", errHarness, inShape, outShape, hidden))
 	}
+	d, err := s.driver(ctx, s.recipe.Rows[0])
+	if err != nil {
+		return broken(err)
+	}
+	st, err := d.newState(nil)
+	if err != nil {
+		return broken(err)
+	}
 	rows := make([][]float16.Float16, min(inShape[0], tokensPerPrompt, s.recipe.Slots))
 	for i := range rows {
 		rows[i] = make([]float16.Float16, hidden)
 		half.Encode(rows[i], in[i*hidden:(i+1)*hidden])
 	}
-	return s.sequence(ctx, rows, func(i int, _ []float64) ([]float64, error) {
+	return s.sequence(ctx, d, st, rows, func(i int, _ []float64) ([]float64, error) {
 		want := make([]float64, hidden)
 		for c := range want {
 			want[c] = float64(out[i*hidden+c])

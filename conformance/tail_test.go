@@ -5,7 +5,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -17,6 +16,7 @@ import (
 	"lockstep/coreml/reference"
 	"lockstep/exporter"
 	"lockstep/fixtures"
+	"lockstep/fixtures/synth"
 	"lockstep/internal/checkpoint"
 	"lockstep/manifest"
 )
@@ -31,6 +31,72 @@ var tail = exporter.Range{Start: 30, End: 32}
 // LOCKSTEP_PLANE chooses the plane and LOCKSTEP_REQUIRE the checks that must
 // be measured.
 func TestTail(t *testing.T) { runShard(t, tail, newSubject(t)) }
+
+// TestTailRecipes judges nano's tail in both precisions and all norm forms:
+// parity is exact in each. The prescaled form fails the lint by design, since
+// its eps/d leaves float16.
+func TestTailRecipes(t *testing.T) {
+	for _, precision := range []exporter.Precision{exporter.FP16, exporter.Int8} {
+		for _, norm := range exporter.Norms() {
+			t.Run(string(precision)+"_"+string(norm), func(t *testing.T) {
+				t.Parallel()
+				s := nanoSubject(t, precision, norm)
+				verdict := s.judge(t, tail)
+				want := map[string]manifest.Result{
+					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
+				}
+				if norm == exporter.Prescaled {
+					want[conformance.CheckLint] = manifest.Fail
+				}
+				requireResults(t, want, verdict)
+			})
+		}
+	}
+}
+
+// TestTailModels judges the last layers of models of other shapes: nothing is
+// wired to one model.
+func TestTailModels(t *testing.T) {
+	for _, preset := range synth.Presets() {
+		t.Run(preset.Name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "checkpoint")
+			require.NoError(t, synth.Write(context.Background(), dir, preset.Spec))
+			s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
+			s.useCheckpoint(t, "synth", dir)
+			// int8's thresholds are for models, not for 64 random channels.
+			s.recipe.Slots, s.recipe.Precision = 64, exporter.FP16
+			layers := s.checkpoint.Config().Layers
+			s.layout = exporter.Layout{layers}
+			if layers > 1 {
+				s.layout = exporter.Layout{layers - 1, 1}
+			}
+			shards := s.layout.Shards()
+			verdict := s.judge(t, shards[len(shards)-1])
+			requireResults(t, map[string]manifest.Result{
+				conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+				conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
+			}, verdict)
+		})
+	}
+}
+
+// judge exports a shard and runs its whole catalogue in one go.
+func (s subject) judge(t *testing.T, layers exporter.Range) *manifest.Verdict {
+	t.Helper()
+	s.export(t, layers)
+	verdict, err := conformance.Run(context.Background(), s.options(layers), nil)
+	require.NoError(t, err)
+	return verdict
+}
+
+func requireResults(t *testing.T, want map[string]manifest.Result, verdict *manifest.Verdict) {
+	t.Helper()
+	for _, c := range verdict.Checks {
+		assert.Equal(t, want[c.Name], c.Result, "%s: %s", c.Name, c.Reason)
+	}
+}
 
 // subject is what a test judges.
 type subject struct {
@@ -48,30 +114,50 @@ type subject struct {
 func newSubject(t *testing.T) subject {
 	t.Helper()
 	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
-	if path := setting(t, "LOCKSTEP_CHECKPOINT", true); path != "" {
-		ck, err := checkpoint.OpenDir(path)
-		require.NoError(t, err)
-		t.Cleanup(func() { assert.NoError(t, ck.Close()) })
-		s.name, s.checkpoint, s.golden, s.recipe = exporter.ModelName(filepath.Base(path)), ck, nil, exporter.DefaultRecipe()
+	s.require = splitList(setting(t, "LOCKSTEP_REQUIRE", false))
+	if plane := setting(t, "LOCKSTEP_PLANE", false); plane != "" {
+		require.Equal(t, manifest.PlaneReference, plane, "LOCKSTEP_PLANE: this build has the reference plane alone")
 	}
 	if out := setting(t, "LOCKSTEP_OUT", true); out != "" {
 		s.dir = out
 	}
-	if precision := setting(t, "LOCKSTEP_PRECISION", false); precision != "" {
-		s.recipe.Precision = exporter.Precision(precision)
-	}
-	if slots := setting(t, "LOCKSTEP_SLOTS", false); slots != "" {
-		n, err := strconv.Atoi(slots)
-		require.NoError(t, err, "LOCKSTEP_SLOTS")
-		s.recipe.Slots = n
-	}
-	if plane := setting(t, "LOCKSTEP_PLANE", false); plane != "" {
-		require.Equal(t, manifest.PlaneReference, plane, "LOCKSTEP_PLANE: this build has the reference plane alone")
-	}
-	if names := setting(t, "LOCKSTEP_REQUIRE", false); names != "" {
-		s.require = strings.Split(names, ",")
+	name, path := setting(t, "LOCKSTEP_SUBJECT", false), setting(t, "LOCKSTEP_CHECKPOINT", true)
+	switch {
+	case path != "":
+		s.useCheckpoint(t, exporter.ModelName(filepath.Base(path)), path)
+	case name == "synth":
+		require.NotEmpty(t, os.Getenv("LOCKSTEP_OUT"), "LOCKSTEP_SUBJECT=synth writes about 1 GB: name a directory with LOCKSTEP_OUT")
+		s.useCheckpoint(t, name, synthCheckpoint(t, s.dir+"-checkpoint"))
+	case name != "" && name != "nano":
+		require.Fail(t, "LOCKSTEP_SUBJECT", "want nano or synth, found %q; a checkpoint is named by LOCKSTEP_CHECKPOINT", name)
 	}
 	return s
+}
+
+func splitList(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+// useCheckpoint judges a checkpoint directory by the default recipe.
+func (s *subject) useCheckpoint(t *testing.T, name, path string) {
+	t.Helper()
+	ck, err := checkpoint.OpenDir(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, ck.Close()) })
+	s.name, s.checkpoint, s.golden, s.recipe = name, ck, nil, exporter.DefaultRecipe()
+}
+
+// synthCheckpoint writes the synthetic tail of the real dimensions, or finds
+// it.
+func synthCheckpoint(t *testing.T, dir string) string {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, checkpoint.ConfigFile)); err != nil {
+		require.NoError(t, synth.Write(context.Background(), dir, synth.RealTail()))
+	}
+	return dir
 }
 
 // setting reads an environment variable; paths must be absolute, since tests
@@ -142,12 +228,13 @@ func runShard(t *testing.T, layers exporter.Range, s subject) manifest.Verdict {
 	for _, c := range suite.Cases() {
 		t.Run(c.ID(), func(t *testing.T) { reportCase(t, suite.RunCase(context.Background(), c)) })
 	}
+	if filtered() {
+		t.Log("some cases were left out by -run or -skip: no verdict")
+		return manifest.Verdict{}
+	}
 	verdict, err := suite.Verdict(context.Background())
 	require.NoError(t, err)
 	t.Logf("verdict %s: %d of %d cases ran on plane %s", verdict.Result, verdict.Catalogue.Ran, verdict.Catalogue.Cases, verdict.Plane)
-	if filtered() {
-		return *verdict
-	}
 	assert.Equal(t, verdict.Catalogue.Cases, verdict.Catalogue.Ran, "an unfiltered run must run the whole catalogue")
 	path, err := conformance.WriteVerdict(s.dir, *verdict)
 	require.NoError(t, err)

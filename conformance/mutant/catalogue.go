@@ -46,6 +46,22 @@ func Catalogue() []Mutant {
 			Models: "one bit of a scale is wrong before the record is made",
 		},
 		{
+			Name: "weights_truncated", KilledBy: conformance.CheckPackage, seed: weightsTruncated,
+			Models: "weight.bin lost its end before the record was made",
+		},
+		{
+			Name: "use_before_definition", KilledBy: conformance.CheckPackage, seed: useBeforeDefinition,
+			Models: "an op uses a value that only a later op defines; a loader with one name table over all functions lets it pass",
+		},
+		{
+			Name: "record_miscounts_ops", KilledBy: conformance.CheckPackage, seed: recordMiscountsOps,
+			Models: "the record counts other ops than the program has",
+		},
+		{
+			Name: "model_larger_than_planned", KilledBy: conformance.CheckPackage, seed: modelLargerThanPlanned,
+			Models: "the package is not the one that the disk plan promised",
+		},
+		{
 			Name: "description_disagrees", KilledBy: conformance.CheckPackage, seed: descriptionDisagrees,
 			Models: "the model description tells another shape than the program has",
 		},
@@ -68,6 +84,14 @@ func Catalogue() []Mutant {
 		{
 			Name: "dead_row_writes", KilledBy: conformance.CheckParity, seed: deadRowWrites,
 			Models: "a dead row keeps a write column: it overwrites a slot that is not its own",
+		},
+		{
+			Name: "first_write_wins", KilledBy: conformance.CheckParity, seed: firstWriteWins,
+			Models: "a slot keeps the first draft that was written to it, accepted or not",
+		},
+		{
+			Name: "dead_rows_mixed_in", KilledBy: conformance.CheckParity, seed: deadRowsMixedIn,
+			Models: "a scale is taken over all rows of a block, so that an outlier in a dead row changes the live ones",
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/coreml"
+	"lockstep/exporter"
 )
 
 // hostFault is a plane between the gate and the real one, which spoils what
@@ -16,7 +17,7 @@ type hostFault struct {
 	coreml.Plane
 	// edit changes the inputs of a pass of the given rows in place and reports
 	// whether it did.
-	edit   func(rows int, inputs map[string]coreml.Tensor) bool
+	edit   func(rows int, inputs map[string]coreml.Tensor, st coreml.State) bool
 	edited *bool
 }
 
@@ -51,14 +52,14 @@ func (f faultyFunction) Predict(ctx context.Context, inputs map[string]coreml.Te
 	for name, t := range own {
 		own[name] = coreml.Tensor{Shape: t.Shape, Data: slices.Clone(t.Data)}
 	}
-	if f.fault.edit(own["x"].Shape[2], own) {
+	if f.fault.edit(own[exporter.InputX].Shape[2], own, st) {
 		*f.fault.edited = true
 	}
 	return f.Function.Predict(ctx, own, st, outputs)
 }
 
 // spoilHost wraps the specimen's plane.
-func (s *specimen) spoilHost(edit func(rows int, inputs map[string]coreml.Tensor) bool) {
+func (s *specimen) spoilHost(edit func(rows int, inputs map[string]coreml.Tensor, st coreml.State) bool) {
 	edited := false
 	s.plane = hostFault{Plane: s.plane, edit: edit, edited: &edited}
 	s.touched = func() bool { return edited }

@@ -12,6 +12,7 @@ import (
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/mil"
+	"lockstep/internal/mlpackage"
 )
 
 // eachFunction applies a rewrite to every function of the program.
@@ -178,6 +179,34 @@ func weightBitFlipped(_ context.Context, s *specimen) error {
 	}
 	s.unsealed = true
 	s.weights()[refs[0].Offset+blobHeader] ^= 1
+	return nil
+}
+
+func weightsTruncated(_ context.Context, s *specimen) error {
+	w := s.weights()
+	s.files[mlpackage.WeightsPath] = w[:len(w)-1]
+	return nil
+}
+
+func useBeforeDefinition(_ context.Context, s *specimen) error {
+	ops := s.function(4).Ops
+	i := slices.IndexFunc(ops, func(o *mil.Op) bool { return o.Name == "layers_1_gate_silu" })
+	if i < 1 {
+		return fmt.Errorf("no op before layers_1_gate_silu")
+	}
+	ops[i-1], ops[i] = ops[i], ops[i-1]
+	return nil
+}
+
+func recordMiscountsOps(_ context.Context, s *specimen) error {
+	s.miscounted = true
+	s.shard().Functions[0].OpCounts["conv"]++
+	return nil
+}
+
+func modelLargerThanPlanned(_ context.Context, s *specimen) error {
+	s.resized = true
+	s.model.Description.Metadata.ShortDescription += "."
 	return nil
 }
 

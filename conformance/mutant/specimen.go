@@ -31,6 +31,10 @@ type specimen struct {
 	// unsealed keeps the record's digests as they were, so that the fault is
 	// one of bytes on disk; otherwise the record is made to agree with it.
 	unsealed bool
+	// resized lets the model have another size than the plan says.
+	resized bool
+	// miscounted keeps the record's op counts as the fault has them.
+	miscounted bool
 
 	originalModel   []byte
 	originalWeights []byte
@@ -115,7 +119,7 @@ func (s *specimen) encode() error {
 			return err
 		}
 		grown := len(encoded) - len(s.originalModel)
-		if grown == 0 {
+		if grown == 0 || s.resized {
 			s.files[mlpackage.ModelPath] = encoded
 			return nil
 		}
@@ -142,6 +146,9 @@ func (s *specimen) seal() error {
 		pkg.Bytes += int64(len(content))
 	}
 	for i := range s.shard().Functions {
+		if s.miscounted {
+			break
+		}
 		f := &s.shard().Functions[i]
 		f.OpCounts = map[string]int{}
 		for _, o := range s.model.Program.Function(f.Name).Ops {

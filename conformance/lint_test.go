@@ -1,0 +1,143 @@
+package conformance
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"lockstep/internal/half"
+	"lockstep/internal/mil"
+	"lockstep/internal/mlpackage"
+	"lockstep/manifest"
+)
+
+// sample is a small function that keeps every rule; a fault is one change of
+// how it is built.
+type sample struct {
+	state     mil.Type
+	scale     mil.Literal
+	finish    func(b *mil.Builder, out string) string
+	afterRead string // "old", "stored" or "new": what is used after the write
+}
+
+func soundSample() sample {
+	return sample{
+		state:     mil.Tensor(mil.Float16, 1, 2, 64, 32),
+		scale:     mil.Half(half.FromFloat64(0.5)),
+		finish:    func(_ *mil.Builder, out string) string { return out },
+		afterRead: "new",
+	}
+}
+
+func (s sample) build(t *testing.T) *mlpackage.Package {
+	t.Helper()
+	b := mil.NewBuilder("main", "CoreML8")
+	x := b.Input("x", s.state)
+	b.State("cache", s.state)
+	old := b.Op("read_state", "old", mil.Arg("input", "cache"))
+	stored := b.Op("add", "stored", mil.Arg("x", old), mil.Arg("y", x))
+	b.Write("cache", stored)
+	values := map[string]string{"old": old, "stored": stored, "new": b.Op("read_state", "new", mil.Arg("input", "cache"))}
+	out := b.Op("mul", "scaled", mil.Arg("x", values[s.afterRead]), mil.Lit("y", s.scale))
+	out = s.finish(b, out)
+	if out != "stored" {
+		out = b.Op("relu", "out", mil.Arg("x", out))
+	}
+	f, err := b.Finish(out)
+	require.NoError(t, err)
+	return &mlpackage.Package{Model: &mlpackage.Model{Program: &mil.Program{Functions: []*mil.Function{f}}}}
+}
+
+// TestLintRules: the sound sample passes each rule, and each rule catches the
+// faults that it is for, which no other rule does.
+func TestLintRules(t *testing.T) {
+	faults := []struct {
+		name  string
+		rules []string
+		seed  func(*sample)
+	}{
+		{"none", nil, func(*sample) {}},
+		{"rank five", []string{"rank"}, func(s *sample) {
+			s.finish = func(b *mil.Builder, out string) string {
+				return b.Op("expand_dims", "wide", mil.Arg("x", out), mil.Lit("axes", mil.Int32s(0)))
+			}
+		}},
+		{"int32 value", []string{"int_runtime", "op"}, func(s *sample) {
+			s.finish = func(b *mil.Builder, out string) string {
+				return b.Op("cast", "back", mil.Arg("x", b.Op("cast", "whole", mil.Arg("x", out), mil.Lit("dtype", mil.StringScalar("int32")))),
+					mil.Lit("dtype", mil.StringScalar("fp16")))
+			}
+		}},
+		{"cast between floats", []string{"op"}, func(s *sample) {
+			s.finish = func(b *mil.Builder, out string) string {
+				return b.Op("cast", "back", mil.Arg("x", b.Op("cast", "wide", mil.Arg("x", out), mil.Lit("dtype", mil.StringScalar("fp32")))),
+					mil.Lit("dtype", mil.StringScalar("fp16")))
+			}
+		}},
+		{"infinite constant", []string{"const"}, func(s *sample) { s.scale = mil.Half(0x7C00) }},
+		{"NaN constant", []string{"const"}, func(s *sample) { s.scale = mil.Half(half.NaN) }},
+		{"constant lost to float16", []string{"const"}, func(s *sample) { s.scale = mil.Half(half.FromFloat64(1e-9)) }},
+		{"constant moved by rounding", []string{"const"}, func(s *sample) { s.scale = mil.Half(half.FromFloat64(7.8e-8)) }},
+		{"state of odd width", []string{"state"}, func(s *sample) { s.state = mil.Tensor(mil.Float16, 1, 2, 64, 33) }},
+		{"state of odd height", []string{"state"}, func(s *sample) { s.state = mil.Tensor(mil.Float16, 1, 2, 270, 32) }},
+		{"value read before the write", []string{"state_chain"}, func(s *sample) { s.afterRead = "old" }},
+		{"value used without reading it again", []string{"state_chain"}, func(s *sample) { s.afterRead = "stored" }},
+		{"output is the stored value", []string{"state_chain"}, func(s *sample) {
+			s.finish = func(*mil.Builder, string) string { return "stored" }
+		}},
+	}
+	covered := map[string]bool{"package_bytes": true, "state_type": true} // tested below
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			s := soundSample()
+			f.seed(&s)
+			p := s.build(t)
+			var caught []string
+			for _, rule := range lintRules() {
+				if out := lint(p, rule); out.Result == manifest.Fail {
+					caught = append(caught, rule.name)
+				} else {
+					assert.Equal(t, manifest.Pass, out.Result, "%s: %s", rule.name, out.Reason)
+				}
+			}
+			assert.Equal(t, f.rules, caught)
+			for _, r := range f.rules {
+				covered[r] = true
+			}
+		})
+	}
+	for _, rule := range lintRules() {
+		assert.True(t, covered[rule.name], "rule %s has no fault that it catches", rule.name)
+	}
+}
+
+// TestLintSizeOfPackage needs no two gigabytes: only the length is read.
+func TestLintSizeOfPackage(t *testing.T) {
+	rule := ruleNamed(t, "package_bytes")
+	p := soundSample().build(t)
+	p.WeightBytes = make([]byte, 1)
+	assert.Empty(t, rule.findings(&linted{pkg: p}))
+	assert.NotEmpty(t, packageBytesFindings(maxPackageBytes+1))
+	assert.Empty(t, packageBytesFindings(maxPackageBytes))
+}
+
+// TestLintStateType: the type rules of MIL keep other states out of a checked
+// program, so the rule is shown on its own.
+func TestLintStateType(t *testing.T) {
+	rule := ruleNamed(t, "state_type")
+	p := soundSample().build(t)
+	assert.Empty(t, rule.findings(&linted{pkg: p}))
+	i := slices.IndexFunc(p.Model.Program.Functions[0].Inputs, func(v mil.Value) bool { return v.Type.State })
+	p.Model.Program.Functions[0].Inputs[i].Type.DType = mil.Float32
+	assert.NotEmpty(t, rule.findings(&linted{pkg: p}))
+}
+
+func ruleNamed(t *testing.T, name string) lintRule {
+	t.Helper()
+	rules := lintRules()
+	i := slices.IndexFunc(rules, func(r lintRule) bool { return r.name == name })
+	require.GreaterOrEqual(t, i, 0)
+	return rules[i]
+}
