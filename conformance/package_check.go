@@ -107,17 +107,16 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// withPackage opens the package for one case.
+// withPackage judges the decoded package, which is read once per suite.
 func (s *Suite) withPackage(judge func(*mlpackage.Package) Outcome) Outcome {
-	p, err := mlpackage.Open(s.packageDir())
-	if err != nil {
-		return broken(err)
+	if s.files == nil {
+		p, err := mlpackage.Open(s.packageDir())
+		if err != nil {
+			return broken(err)
+		}
+		s.files = p
 	}
-	out := judge(p)
-	if err := p.Close(); err != nil && out.Result == manifest.Pass {
-		return broken(err)
-	}
-	return out
+	return judge(s.files)
 }
 
 func (s *Suite) decodes(context.Context) Outcome {
@@ -175,7 +174,7 @@ func (s *Suite) matchesRecord(context.Context) Outcome {
 					return failf("function %s: %ss: the record wants %v, found %v", want.Name, list.kind, list.want, list.got)
 				}
 			}
-			if got := opCounts(f); !maps.Equal(got, want.OpCounts) {
+			if got := f.OpCounts(); !maps.Equal(got, want.OpCounts) {
 				return failf("function %s: op counts: the record wants %v, found %v", want.Name, want.OpCounts, got)
 			}
 		}
@@ -215,14 +214,6 @@ func (s *Suite) keepsContract(context.Context) Outcome {
 		}
 		return pass()
 	})
-}
-
-func opCounts(f *mil.Function) map[string]int {
-	counts := map[string]int{}
-	for _, op := range f.Ops {
-		counts[op.Type]++
-	}
-	return counts
 }
 
 // matchesPlan computes the plan from the record's model and recipe.

@@ -91,7 +91,7 @@ func (s *Suite) trial(ctx context.Context, name string) (*trial, error) {
 	return &trial{
 		block: block, single: single,
 		rows: hiddenRows("parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden),
-		seed: seedStates("parity states", sig),
+		seed: s.seed(seededStates, sig),
 	}, nil
 }
 

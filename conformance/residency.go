@@ -41,14 +41,22 @@ func (s *Suite) resident(ctx context.Context, t int) Outcome {
 	if err != nil {
 		return broken(err)
 	}
-	return judgePlan(plan)
+	return judgePlan(plan, s.shard.Package.Bytes)
 }
+
+// smallestJudged is the package size below which Core ML may place a whole
+// graph on the CPU because it is small; what it prefers then says nothing.
+const smallestJudged = 14_000_000
 
 // judgePlan counts the ops of a plan by device. Only const and constexpr ops
 // may have none.
-func judgePlan(plan *coreml.ComputePlan) Outcome {
+func judgePlan(plan *coreml.ComputePlan, packageBytes int64) Outcome {
 	if !slices.Contains(plan.Devices, coreml.DeviceNeuralEngine) {
 		return notMeasured("this machine has no Neural Engine")
+	}
+	if packageBytes < smallestJudged {
+		return notMeasured(fmt.Sprintf("subject too small: %d bytes, judged from %d up", packageBytes, smallestJudged),
+			figure("ops", float64(len(plan.Ops)), "1"), figure("ops_supported_on_ane", float64(supported(plan)), "1"))
 	}
 	counts := map[coreml.Device]int{}
 	var stray []string
@@ -80,4 +88,15 @@ func judgePlan(plan *coreml.ComputePlan) Outcome {
 		return fail("the plan has no op on the Neural Engine", evidence...)
 	}
 	return pass(evidence...)
+}
+
+// supported counts the ops that could run on the Neural Engine.
+func supported(plan *coreml.ComputePlan) int {
+	n := 0
+	for _, op := range plan.Ops {
+		if slices.Contains(op.Supported, coreml.DeviceNeuralEngine) {
+			n++
+		}
+	}
+	return n
 }

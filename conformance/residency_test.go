@@ -37,9 +37,22 @@ func TestJudgePlan(t *testing.T) {
 		{"no Neural Engine", []coreml.Device{cpu, gpu}, []coreml.PlannedOp{op("ios18.conv", cpu)}, manifest.NotMeasured},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			out := judgePlan(&coreml.ComputePlan{Function: "t4", Devices: c.devices, Ops: c.ops})
+			out := judgePlan(&coreml.ComputePlan{Function: "t4", Devices: c.devices, Ops: c.ops}, smallestJudged)
 			assert.Equal(t, c.want, out.Result, out.Reason)
 			assert.Equal(t, c.want != manifest.Pass, out.Reason != "")
 		})
 	}
+}
+
+// TestJudgePlanOfSmallSubject: a tiny graph is told as such, whatever the plan
+// prefers, with what the engine supports as evidence.
+func TestJudgePlanOfSmallSubject(t *testing.T) {
+	plan := &coreml.ComputePlan{
+		Function: "t1", Devices: []coreml.Device{coreml.DeviceCPU, coreml.DeviceNeuralEngine},
+		Ops: []coreml.PlannedOp{{Op: "ios18.conv", Preferred: coreml.DeviceCPU, Supported: []coreml.Device{coreml.DeviceCPU, coreml.DeviceNeuralEngine}}},
+	}
+	out := judgePlan(plan, smallestJudged-1)
+	assert.Equal(t, manifest.NotMeasured, out.Result)
+	assert.InDelta(t, 1, float64(*out.Evidence[1].Value), 0)
+	assert.Equal(t, manifest.Fail, judgePlan(plan, smallestJudged).Result)
 }

@@ -28,6 +28,10 @@ func normals(name string, n int, deviation float64) []float16.Float16 {
 	return out
 }
 
+// seededStates names the content that every case with seeded states starts
+// from.
+const seededStates = "states"
+
 // hiddenRows returns rows of plausible hidden states: unit deviation, and one
 // channel in 97 eight times as large, as the outlier channels of real models.
 func hiddenRows(name string, rows, hidden int) [][]float16.Float16 {

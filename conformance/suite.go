@@ -14,6 +14,7 @@ import (
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/durable"
+	"lockstep/internal/mlpackage"
 	"lockstep/manifest"
 )
 
@@ -50,8 +51,10 @@ type Suite struct {
 	cases    []Case
 	outcomes map[string]Outcome // by case ID
 
-	pkg       coreml.Package // opened by the first case that executes
+	files     *mlpackage.Package // decoded by the first case that reads
+	pkg       coreml.Package     // opened by the first case that executes
 	drivers   map[int]*driver
+	seeds     map[string]snapshot
 	model     *oracle.Model
 	metrics   metrics
 	freeBytes int64 // before the run
@@ -64,7 +67,7 @@ func NewSuite(opt Options) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Suite{opt: opt, record: *record, outcomes: map[string]Outcome{}, drivers: map[int]*driver{}}
+	s := &Suite{opt: opt, record: *record, outcomes: map[string]Outcome{}, drivers: map[int]*driver{}, seeds: map[string]snapshot{}}
 	i := slices.IndexFunc(record.Shards, func(sh manifest.Shard) bool {
 		return sh.Start == opt.Layers.Start && sh.End == opt.Layers.End
 	})
@@ -89,12 +92,15 @@ func NewSuite(opt Options) (*Suite, error) {
 
 // Close releases the package.
 func (s *Suite) Close() error {
-	if s.pkg == nil {
-		return nil
+	var errs []error
+	if s.pkg != nil {
+		errs = append(errs, s.pkg.Close())
 	}
-	err := s.pkg.Close()
-	s.pkg, s.drivers = nil, map[int]*driver{}
-	return err
+	if s.files != nil {
+		errs = append(errs, s.files.Close())
+	}
+	s.pkg, s.files, s.drivers = nil, nil, map[int]*driver{}
+	return errors.Join(errs...)
 }
 
 // Cases lists the catalogue of this shard.
@@ -232,6 +238,15 @@ func (s *Suite) shape(t int) hostinput.Shape {
 func (s *Suite) rope() hostinput.Rope {
 	r := s.record.Model.Rope
 	return hostinput.Rope{Theta: r.Theta, Dim: r.Dim, Factors: r.Factors, AttentionFactor: r.AttentionFactor}
+}
+
+// seed is a seeded content of all states, drawn once per name: at real size
+// drawing costs more than a pass.
+func (s *Suite) seed(name string, sig coreml.Signature) snapshot {
+	if _, ok := s.seeds[name]; !ok {
+		s.seeds[name] = seedStates(name, sig)
+	}
+	return s.seeds[name]
 }
 
 // oracle is the independent model of the shard's layers, loaded once.

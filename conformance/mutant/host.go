@@ -2,6 +2,7 @@ package mutant
 
 import (
 	"context"
+	"slices"
 
 	"github.com/x448/float16"
 
@@ -37,6 +38,86 @@ func futureSlotVisible(_ context.Context, s *specimen) error {
 			}
 		}
 		return changed
+	})
+	return nil
+}
+
+// ownSlotHidden hides from every row the slot that it writes.
+func ownSlotHidden(_ context.Context, s *specimen) error {
+	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
+		mask, write, changed := in[exporter.InputAttnMask], in[exporter.InputWriteMask], false
+		slots := len(mask.Data) / rows
+		for i, h := range write.Data {
+			if h == one {
+				row(mask, i%rows, slots)[i/rows], changed = half.FromFloat64(-1e4), true
+			}
+		}
+		return changed
+	})
+	return nil
+}
+
+// ropeRowOfNeighbour gives each row of a block the angles of the next.
+func ropeRowOfNeighbour(_ context.Context, s *specimen) error {
+	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
+		for _, name := range []string{exporter.InputRopeCos, exporter.InputRopeSin} {
+			t := in[name]
+			n := len(t.Data) / rows
+			first := slices.Clone(row(t, 0, n))
+			copy(t.Data, t.Data[n:])
+			copy(row(t, rows-1, n), first)
+		}
+		return rows > 1
+	})
+	return nil
+}
+
+// writeColumnsSwapped exchanges the slots of a block's first two rows.
+func writeColumnsSwapped(_ context.Context, s *specimen) error {
+	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
+		if rows < 2 {
+			return false
+		}
+		data, changed := in[exporter.InputWriteMask].Data, false
+		for i := 0; i < len(data); i += rows {
+			changed = changed || data[i] != data[i+1]
+			data[i], data[i+1] = data[i+1], data[i]
+		}
+		return changed
+	})
+	return nil
+}
+
+// deadRowNaN fills the dead rows with NaN in place of copies.
+func deadRowNaN(_ context.Context, s *specimen) error {
+	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
+		x, changed := in[exporter.InputX].Data, false
+		for t := range rows {
+			if column(in[exporter.InputWriteMask].Data, rows, t) {
+				continue
+			}
+			for i := t; i < len(x); i += rows {
+				x[i], changed = half.NaN, true
+			}
+		}
+		return changed
+	})
+	return nil
+}
+
+// blockPastEnd loses the write to the last slot: what a host does that counts
+// the context one slot short.
+func blockPastEnd(_ context.Context, s *specimen) error {
+	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
+		write := in[exporter.InputWriteMask].Data
+		last := write[len(write)-rows:]
+		for t, h := range last {
+			if h == one {
+				last[t] = 0
+				return true
+			}
+		}
+		return false
 	})
 	return nil
 }

@@ -19,6 +19,8 @@ type hostFault struct {
 	// whether it did.
 	edit   func(rows int, inputs map[string]coreml.Tensor, st coreml.State) bool
 	edited *bool
+	// newState, if not nil, stands in for the package's.
+	newState func(coreml.Package) (coreml.State, error)
 }
 
 func (p hostFault) Open(ctx context.Context, dir string) (coreml.Package, error) {
@@ -42,6 +44,13 @@ func (p faultyPackage) Function(ctx context.Context, name string) (coreml.Functi
 	return faultyFunction{f, p.fault}, nil
 }
 
+func (p faultyPackage) NewState() (coreml.State, error) {
+	if p.fault.newState != nil {
+		return p.fault.newState(p.Package)
+	}
+	return p.Package.NewState()
+}
+
 type faultyFunction struct {
 	coreml.Function
 	fault hostFault
@@ -63,6 +72,27 @@ func (s *specimen) spoilHost(edit func(rows int, inputs map[string]coreml.Tensor
 	edited := false
 	s.plane = hostFault{Plane: s.plane, edit: edit, edited: &edited}
 	s.touched = func() bool { return edited }
+}
+
+// stateKept hands out one state for every session, with what the last one left
+// in it.
+func stateKept(_ context.Context, s *specimen) error {
+	var kept coreml.State
+	again := false
+	s.plane = hostFault{
+		Plane: s.plane, edited: &again,
+		edit: func(int, map[string]coreml.Tensor, coreml.State) bool { return false },
+		newState: func(p coreml.Package) (st coreml.State, err error) {
+			if kept == nil {
+				kept, err = p.NewState()
+				return kept, err
+			}
+			again = true
+			return kept, nil
+		},
+	}
+	s.touched = func() bool { return again }
+	return nil
 }
 
 // row is the r-th of equal runs of a tensor's data.

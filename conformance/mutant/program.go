@@ -2,17 +2,18 @@ package mutant
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing/fstest"
 
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
+	"lockstep/manifest"
 )
 
 // eachFunction applies a rewrite to every function of the program.
@@ -66,39 +67,18 @@ func gateAndUpSwapped(_ context.Context, s *specimen) error {
 	})
 }
 
-// blobs are the references of a weight, in order: values, then scales.
-func blobs(f *mil.Function, name string) ([]*mil.BlobRef, error) {
-	o, err := op(f, name)
-	if err != nil {
-		return nil, err
-	}
-	var refs []*mil.BlobRef
-	if o.Val != nil && o.Val.Blob != nil {
-		refs = append(refs, o.Val.Blob)
-	}
-	for _, param := range []string{"data", "scale"} {
-		if b, err := argument(o, param); err == nil && b.Literal != nil && b.Literal.Blob != nil {
-			refs = append(refs, b.Literal.Blob)
-		}
-	}
-	if len(refs) == 0 {
-		return nil, fmt.Errorf("op %q refers to no blob", name)
-	}
-	return refs, nil
-}
-
 // exchange swaps the offsets of two weights of one function.
 func exchange(f *mil.Function, a, b string) error {
-	ra, err := blobs(f, a)
+	la, err := literals(f, a)
 	if err != nil {
 		return err
 	}
-	rb, err := blobs(f, b)
+	lb, err := literals(f, b)
 	if err != nil {
 		return err
 	}
-	for i := range ra {
-		ra[i].Offset, rb[i].Offset = rb[i].Offset, ra[i].Offset
+	for i := range la {
+		la[i].Blob.Offset, lb[i].Blob.Offset = lb[i].Blob.Offset, la[i].Blob.Offset
 	}
 	return nil
 }
@@ -145,17 +125,6 @@ func attentionUsesOldCache(_ context.Context, s *specimen) error {
 	})
 }
 
-func epsilonLost(_ context.Context, s *specimen) error {
-	return s.eachFunction(func(f *mil.Function) error {
-		o, err := op(f, "layers_0_attn_norm_ln_epsilon")
-		if err != nil {
-			return err
-		}
-		o.Val.Bytes = []byte{0, 0}
-		return nil
-	})
-}
-
 func descriptionDisagrees(_ context.Context, s *specimen) error {
 	shape := slices.Clone(s.model.Description.Functions[0].Outputs[0].Shape)
 	slices.Reverse(shape)
@@ -167,19 +136,6 @@ func recordOfAnotherRecipe(_ context.Context, s *specimen) (err error) {
 	s.record.Recipe.Slots *= 2
 	s.record.RecipeSHA256, err = s.record.Recipe.Digest()
 	return err
-}
-
-// blobHeader is the length of a blob's metadata, which its data follow.
-const blobHeader = 64
-
-func weightBitFlipped(_ context.Context, s *specimen) error {
-	refs, err := blobs(s.function(1), "layers_1_gate_up_weight")
-	if err != nil {
-		return err
-	}
-	s.unsealed = true
-	s.weights()[refs[0].Offset+blobHeader] ^= 1
-	return nil
 }
 
 func weightsTruncated(_ context.Context, s *specimen) error {
@@ -210,21 +166,134 @@ func modelLargerThanPlanned(_ context.Context, s *specimen) error {
 	return nil
 }
 
-// scaleBitFlipped sets the exponent bit of weight 2^8 in a scale that has it
-// clear: one channel of hidden becomes 256 times as large.
-func scaleBitFlipped(_ context.Context, s *specimen) error {
-	refs, err := blobs(s.function(1), "layers_1_down_weight")
+// insert puts ops before the op called name, which then reads out in place of
+// the value that its parameter x had. make builds the ops from that value.
+func insert(f *mil.Function, name string, make func(x mil.Value) (ops []*mil.Op, out string)) error {
+	i := slices.IndexFunc(f.Ops, func(o *mil.Op) bool { return o.Name == name })
+	if i < 0 {
+		return fmt.Errorf("function %s has no op %q", f.Name, name)
+	}
+	x, err := argument(f.Ops[i], "x")
 	if err != nil {
 		return err
 	}
-	data := s.weights()[refs[len(refs)-1].Offset+blobHeader:]
-	for i := 0; i+2 <= len(data); i += 2 {
-		if h := binary.LittleEndian.Uint16(data[i:]); h&0x2000 == 0 {
-			binary.LittleEndian.PutUint16(data[i:], h|0x2000)
-			return nil
-		}
+	scope, err := mil.NewScope(f)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("no scale has that bit clear")
+	ops, out := make(mil.Value{Name: x.Name, Type: scope.Type(x.Name)})
+	x.Name = out
+	f.Ops = slices.Insert(f.Ops, i, ops...)
+	return nil
+}
+
+// constOp is a const op whose output has its name.
+func constOp(name string, lit mil.Literal) *mil.Op {
+	return &mil.Op{Type: "const", Name: name, Outputs: []mil.Value{{Name: name, Type: lit.Type}}, Val: &lit}
+}
+
+// unaryOp is an op of x and one const parameter.
+func unaryOp(typ, name, x, param, value string, t mil.Type) *mil.Op {
+	args := []mil.Argument{
+		{Param: "x", Bindings: []mil.Binding{{Name: x}}},
+		{Param: param, Bindings: []mil.Binding{{Name: value}}},
+	}
+	slices.SortFunc(args, func(a, b mil.Argument) int { return strings.Compare(a.Param, b.Param) })
+	return &mil.Op{Type: typ, Name: name, Args: args, Outputs: []mil.Value{{Name: name, Type: t}}}
+}
+
+// rankFive takes the activation through a fifth dimension and back.
+func rankFive(_ context.Context, s *specimen) error {
+	return s.eachFunction(func(f *mil.Function) error {
+		return insert(f, "layers_0_down", func(x mil.Value) ([]*mil.Op, string) {
+			wide := mil.Tensor(x.Type.DType, append([]int{1}, x.Type.Shape...)...)
+			return []*mil.Op{
+				constOp("wide_axes", mil.Int32s(0)),
+				unaryOp("expand_dims", "wide", x.Name, "axes", "wide_axes", wide),
+				unaryOp("squeeze", "narrow", "wide", "axes", "wide_axes", x.Type),
+			}, "narrow"
+		})
+	})
+}
+
+// intValue takes the activation through int32 and back.
+func intValue(_ context.Context, s *specimen) error {
+	return s.eachFunction(func(f *mil.Function) error {
+		return insert(f, "layers_0_down", func(x mil.Value) ([]*mil.Op, string) {
+			return []*mil.Op{
+				constOp("to_int", mil.StringScalar("int32")),
+				unaryOp("cast", "whole", x.Name, "dtype", "to_int", mil.Tensor(mil.Int32, x.Type.Shape...)),
+				constOp("to_half", mil.StringScalar("fp16")),
+				unaryOp("cast", "back", "whole", "dtype", "to_half", x.Type),
+			}, "back"
+		})
+	})
+}
+
+// exportAgain replaces the specimen by another export, which then passes for
+// what the record of the base says.
+func (s *specimen) exportAgain(ctx context.Context, change func(*exporter.Options)) error {
+	opt := s.base.Export
+	opt.Dir = s.dir + "-export"
+	change(&opt)
+	if _, err := exporter.Export(ctx, opt); err != nil {
+		return err
+	}
+	record := s.record
+	loaded := *s
+	loaded.base.Export.Layers = opt.Layers
+	if err := loaded.load(opt.Dir); err != nil {
+		return err
+	}
+	s.model, s.files = loaded.model, loaded.files
+	s.originalModel = loaded.originalModel // its size is the plan's of what was exported
+	s.exported = loaded.record
+	s.record = record
+	return nil
+}
+
+// anotherRange exports the layers before the shard under the shard's name.
+func anotherRange(ctx context.Context, s *specimen) error {
+	layers := s.base.Export.Layers
+	return s.exportAgain(ctx, func(opt *exporter.Options) {
+		opt.OffLadder = true
+		opt.Layers = exporter.Range{Start: layers.Start - layers.Len(), End: layers.Start}
+	})
+}
+
+// threeRows is a block of three rows that calls itself t4.
+func threeRows(ctx context.Context, s *specimen) error {
+	err := s.exportAgain(ctx, func(opt *exporter.Options) { opt.Recipe.Rows = []int{1, 3} })
+	if err != nil {
+		return err
+	}
+	s.resized = true
+	s.model.Program.Function("t3").Name = "t4"
+	s.model.Description.Function("t3").Name = "t4"
+	return nil
+}
+
+func recordSizeWrong(_ context.Context, s *specimen) error {
+	return s.falsify(func(f *manifest.File) { f.Bytes++ })
+}
+
+func recordDigestWrong(_ context.Context, s *specimen) error {
+	return s.falsify(func(f *manifest.File) { f.SHA256 = strings.Repeat("0", len(f.SHA256)) })
+}
+
+// falsify changes the record's entry of the weights, and its sums with it.
+func (s *specimen) falsify(change func(*manifest.File)) (err error) {
+	s.unsealed = true
+	pkg := &s.shard().Package
+	pkg.Bytes = 0
+	for i := range pkg.Files {
+		if pkg.Files[i].Path == mlpackage.WeightsPath {
+			change(&pkg.Files[i])
+		}
+		pkg.Bytes += pkg.Files[i].Bytes
+	}
+	pkg.Digest, err = manifest.PackageDigest(pkg.Files)
+	return err
 }
 
 // ropeOverWholeHead exports again from a config without partial rotation, and
@@ -244,16 +313,11 @@ func ropeOverWholeHead(ctx context.Context, s *specimen) error {
 		return err
 	}
 	defer ck.Close() // opened for reading
-	opt := s.base.Export
-	opt.Checkpoint, opt.Dir = ck, s.dir+"-export"
-	if _, err := exporter.Export(ctx, opt); err != nil {
+	if err := s.exportAgain(ctx, func(opt *exporter.Options) { opt.Checkpoint = ck }); err != nil {
 		return err
 	}
 	digest := s.record.Model.ConfigSHA256
-	if err := s.load(opt.Dir); err != nil {
-		return err
-	}
-	s.touched = func() bool { return s.record.Model.Rope.Dim == s.record.Model.Dims.HeadDim }
+	s.record = s.exported
 	s.record.Model.ConfigSHA256 = digest
 	return nil
 }

@@ -35,6 +35,9 @@ type specimen struct {
 	resized bool
 	// miscounted keeps the record's op counts as the fault has them.
 	miscounted bool
+	shortened  bool
+
+	exported manifest.Record // of exportAgain
 
 	originalModel   []byte
 	originalWeights []byte
@@ -123,16 +126,35 @@ func (s *specimen) encode() error {
 			s.files[mlpackage.ModelPath] = encoded
 			return nil
 		}
-		if grown >= len(text) {
-			return fmt.Errorf("the model has grown by %d bytes, more than its description can give", grown)
-		}
-		if grown > 0 {
+		switch {
+		case grown >= len(text):
+			if !s.shortenConstNames() {
+				return fmt.Errorf("the model has grown by %d bytes, more than its names can give", grown)
+			}
+		case grown > 0:
 			text = text[:len(text)-grown]
-		} else {
+		default:
 			text += strings.Repeat(".", -grown)
 		}
 		s.model.Description.Metadata.ShortDescription = text
 	}
+}
+
+// shortenConstNames frees bytes: the names of const ops are nobody's contract,
+// unlike their outputs. It reports whether there was anything to shorten.
+func (s *specimen) shortenConstNames() bool {
+	if s.shortened {
+		return false
+	}
+	s.shortened = true
+	for _, f := range s.model.Program.Functions {
+		for i, o := range f.Ops {
+			if o.Type == "const" {
+				o.Name = fmt.Sprintf("c%d", i)
+			}
+		}
+	}
+	return true
 }
 
 // seal makes the record's files, digest and op counts those of the faulty
@@ -150,10 +172,7 @@ func (s *specimen) seal() error {
 			break
 		}
 		f := &s.shard().Functions[i]
-		f.OpCounts = map[string]int{}
-		for _, o := range s.model.Program.Function(f.Name).Ops {
-			f.OpCounts[o.Type]++
-		}
+		f.OpCounts = s.model.Program.Function(f.Name).OpCounts()
 	}
 	slices.SortFunc(pkg.Files, func(a, b manifest.File) int { return bytes.Compare([]byte(a.Path), []byte(b.Path)) })
 	digest, err := manifest.PackageDigest(pkg.Files)

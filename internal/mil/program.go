@@ -52,6 +52,15 @@ type Function struct {
 	Outputs []string
 }
 
+// OpCounts counts the function's operations by type.
+func (f *Function) OpCounts() map[string]int {
+	counts := map[string]int{}
+	for _, op := range f.Ops {
+		counts[op.Type]++
+	}
+	return counts
+}
+
 // Op is one operation. Every op has a Name (attribute "name"); a const has its
 // value in Val and no arguments.
 type Op struct {
