@@ -71,7 +71,7 @@ func TestRopeRowsGolden(t *testing.T) {
 	}{{"nano", nano()}, {"phi4-mini", phi()}} {
 		fmt.Fprintf(&text, "%s %s\n", c.name, digest(t, rowsOf(t, c.rope)))
 	}
-	goldie.New(t, goldie.WithFixtureDir("../../golden")).Assert(t, "rope_rows", []byte(text.String()))
+	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "rope_rows", []byte(text.String()))
 }
 
 func TestAttentionFactorOfPhi(t *testing.T) {

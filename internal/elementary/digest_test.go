@@ -37,5 +37,5 @@ func TestDigests(t *testing.T) {
 		}
 		fmt.Fprintf(&text, "%s %x\n", c.name, hash.Sum(nil))
 	}
-	goldie.New(t, goldie.WithFixtureDir("../../golden")).Assert(t, "elementary_digests", []byte(text.String()))
+	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "elementary_digests", []byte(text.String()))
 }

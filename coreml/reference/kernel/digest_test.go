@@ -69,7 +69,7 @@ func TestDigests(t *testing.T) {
 		require.NoError(t, err)
 		record(name, table.values[:])
 	}
-	goldie.New(t, goldie.WithFixtureDir("../../../golden")).Assert(t, "kernel_digests", []byte(text.String()))
+	goldie.New(t, goldie.WithFixtureDir("../../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "kernel_digests", []byte(text.String()))
 }
 
 func bitsOf(x []float32) []uint32 {
