@@ -19,13 +19,6 @@ type Notes struct {
 	ZeroRows     int64 // all-zero int8 rows, stored with scale 1
 }
 
-// add accumulates the counts of another tensor.
-func (n *Notes) add(m Notes) {
-	n.Underflowed += m.Underflowed
-	n.ScalesRaised += m.ScalesRaised
-	n.ZeroRows += m.ZeroRows
-}
-
 // halfRows converts raw rows of t, starting at firstRow, to little-endian
 // float16. A value that float16 cannot hold is an error that names its place.
 type halfRows struct {
@@ -35,12 +28,12 @@ type halfRows struct {
 	halfs   []float16.Float16
 }
 
-func newHalfRows(t *checkpoint.Tensor, bf16 *bf16Table) *halfRows {
-	c := &halfRows{tensor: t}
+// begin starts another tensor with the buffers of the last one.
+func (c *halfRows) begin(t *checkpoint.Tensor, bf16 *bf16Table) {
+	c.tensor, c.bf16 = t, nil
 	if t.DType == checkpoint.BF16 {
 		c.bf16 = bf16
 	}
-	return c
 }
 
 func (c *halfRows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
@@ -60,7 +53,7 @@ func (c *halfRows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
 	half.Encode(c.halfs, c.scratch)
 	for i, h := range c.halfs {
 		if h.IsInf(0) {
-			return overflow(c.tensor, firstRow, i, c.scratch[i])
+			return overflow(c.tensor, firstRow, i, c.scratch[i], "|value| below 65520 for float16")
 		}
 		if h&0x7FFF == 0 && c.scratch[i] != 0 {
 			notes.Underflowed++
@@ -70,17 +63,22 @@ func (c *halfRows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
 	return nil
 }
 
-func overflow(t *checkpoint.Tensor, firstRow, i int, v float32) error {
-	return fmt.Errorf("%w: %s: tensor %s at [%d, %d]: want |value| below 65520 for float16, found %g",
-		checkpoint.ErrValue, t.File, t.Name, firstRow+i/t.RowLen(), i%t.RowLen(), v)
+// overflow is the error of element i of the rows from firstRow on.
+func overflow(t *checkpoint.Tensor, firstRow, i int, v float32, want string) error {
+	return &checkpoint.ValueError{
+		File: t.File, Tensor: t.Name, Row: firstRow + i/t.RowLen(), Col: i % t.RowLen(), Want: want, Found: fmt.Sprint(v),
+	}
 }
 
 // int8Rows quantises rows: symmetric, one scale per row.
 type int8Rows struct {
 	tensor  *checkpoint.Tensor
 	scratch []float32
-	scales  []float16.Float16 // of all rows so far
+	scales  []float16.Float16 // of the tensor's rows so far
 }
+
+// begin starts another tensor with the buffers of the last one.
+func (c *int8Rows) begin(t *checkpoint.Tensor) { c.tensor, c.scales = t, c.scales[:0] }
 
 // convert writes one int8 per value of raw's rows to dst and keeps their scales.
 func (c *int8Rows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
@@ -90,9 +88,9 @@ func (c *int8Rows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
 	}
 	cols := c.tensor.RowLen()
 	for at := 0; at < len(dst); at += cols {
-		scale, err := quantiseRow(dst[at:at+cols], c.scratch[at:at+cols], notes)
-		if err != nil {
-			return fmt.Errorf("%w: %s: tensor %s at row %d: %w", checkpoint.ErrValue, c.tensor.File, c.tensor.Name, firstRow+at/cols, err)
+		scale, bad := quantiseRow(dst[at:at+cols], c.scratch[at:at+cols], notes)
+		if bad >= 0 {
+			return overflow(c.tensor, firstRow, at+bad, c.scratch[at+bad], "|value| whose int8 form stays below 65520 for float16")
 		}
 		c.scales = append(c.scales, scale)
 	}
@@ -102,20 +100,23 @@ func (c *int8Rows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
 // minScale is the smallest positive float16, 2^-24.
 const minScale = float16.Float16(1)
 
+// roundEven added to a number below 2^51 leaves its nearest integer, ties to
+// even, in the low bits of the sum.
+const roundEven = 0x1.8p52
+
 // quantiseRow stores round-half-even(w/scale) as int8 in dst and returns the
 // scale: max|w|/127 in float64, rounded once to float16; 2^-24 where that is
-// 0, and 1 for a row of zeros.
-func quantiseRow(dst []byte, row []float32, notes *Notes) (float16.Float16, error) {
-	peak := float32(0)
-	for _, v := range row {
+// 0, and 1 for a row of zeros. bad is the place of a value that comes back from
+// int8 beyond float16, or -1.
+func quantiseRow(dst []byte, row []float32, notes *Notes) (scale float16.Float16, bad int) {
+	peak, at := float32(0), 0
+	for i, v := range row {
 		if a := math.Float32frombits(math.Float32bits(v) &^ (1 << 31)); a > peak {
-			peak = a
+			peak, at = a, i
 		}
 	}
-	scale := half.FromFloat64(float64(peak) / 127)
+	scale = half.FromFloat64(float64(peak) / 127)
 	switch {
-	case scale.IsInf(0):
-		return 0, fmt.Errorf("max|w|/127 = %g is beyond float16", float64(peak)/127)
 	case peak == 0:
 		notes.ZeroRows++
 		scale = half.FromFloat64(1)
@@ -123,12 +124,17 @@ func quantiseRow(dst []byte, row []float32, notes *Notes) (float16.Float16, erro
 		notes.ScalesRaised++
 		scale = minScale
 	}
-	s := float64(half.ToFloat32(scale))
-	for i, v := range row {
-		q := math.RoundToEven(float64(v) / s)
-		dst[i] = byte(int8(max(-127, min(127, q))))
+	s := half.ToFloat64(scale)
+	// Execution computes float16(scale*q), so the product must be one; the
+	// largest |q| is peak's.
+	if scale.IsInf(0) || half.FromFloat64(float64(s*min(127, math.RoundToEven(float64(peak)/s)))).IsInf(0) {
+		return 0, at
 	}
-	return scale, nil
+	for i, v := range row {
+		q := int32(uint32(math.Float64bits(float64(v)/s + roundEven)))
+		dst[i] = byte(max(-127, min(127, q)))
+	}
+	return scale, -1
 }
 
 // bf16Table maps every bfloat16 to its float16, with flags above the low 16

@@ -2,11 +2,10 @@ package exporter
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"lockstep/internal/checkpoint"
@@ -28,7 +27,8 @@ type Options struct {
 
 	OffLadder bool // the range is not of the layout; the ladder does not guard it
 	// AcceptPartial names checks that may be "not measured" in the smaller
-	// shards' verdicts.
+	// shards' verdicts; residency alone can be. The record says so where it was
+	// made use of.
 	AcceptPartial []string
 	// Fresh reports why a verdict no longer counts, for example because the
 	// suite has grown. Nil accepts every verdict.
@@ -46,21 +46,41 @@ type Result struct {
 	Resumed  int64  // bytes of an unfinished run that were verified, not written
 	Plan     ShardPlan
 	Shard    manifest.Shard
-
-	tensors []manifest.TensorDigest
 }
+
+// Progress is told how an export goes. No two calls are made at a time, but
+// they may come from different goroutines.
+type Progress interface {
+	// Begin starts a piece of work of the given number of bytes.
+	Begin(label string, bytes int64)
+	// Advance reports n more bytes.
+	Advance(n int64)
+	// End closes the piece of work, finished or not.
+	End()
+}
+
+type noProgress struct{}
+
+func (noProgress) Begin(string, int64) {}
+func (noProgress) Advance(int64)       {}
+func (noProgress) End()                {}
 
 // ErrConflict means that the output directory holds another checkpoint, recipe
 // or package than the one to be exported.
 var ErrConflict = errors.New("the output directory holds something else")
 
 // Export writes one shard's package and its record. It checks everything that
-// can be checked before the first byte: config, range, ladder, disk. What is
-// killed on the way goes on in the next run with the same options.
+// can be checked before the first byte: config, range, the directory's record,
+// ladder, disk. What is killed on the way goes on in the next run with the same
+// options.
 func Export(ctx context.Context, opt Options) (*Result, error) {
 	opt = opt.withDefaults()
 	e, err := newExport(opt)
 	if err != nil {
+		return nil, err
+	}
+	// Once before anything is made, and once more under the lock.
+	if _, err := e.admit(); err != nil {
 		return nil, err
 	}
 	if err := e.ensureFree(); err != nil {
@@ -90,9 +110,10 @@ func (opt Options) withDefaults() Options {
 // export is one run of Export.
 type export struct {
 	Options
-	shard *shard
-	plan  ShardPlan
-	key   string // of the partial directory
+	shard    *shard
+	plan     ShardPlan
+	key      string   // of the partial directory
+	accepted []string // of AcceptPartial, what a smaller shard's verdict needed
 }
 
 func newExport(opt Options) (*export, error) {
@@ -107,84 +128,115 @@ func newExport(opt Options) (*export, error) {
 	if ModelName(opt.Name) != opt.Name || opt.Name == "" {
 		return nil, fmt.Errorf("%w: name: want letters, digits and underscores, found %q", ErrRecipe, opt.Name)
 	}
+	if err := checkAccepted(opt.AcceptPartial); err != nil {
+		return nil, err
+	}
 	if err := opt.Checkpoint.RequireLayers(opt.Layers.Start, opt.Layers.End); err != nil {
+		return nil, err
+	}
+	source, err := sourceDigest(opt.Checkpoint, opt.Layers)
+	if err != nil {
 		return nil, err
 	}
 	return &export{
 		Options: opt, shard: s, plan: s.plan(opt.Name, opt.Recipe),
-		key: opt.Recipe.Digest(opt.Layers, opt.Checkpoint.ConfigDigest()),
+		key: opt.Recipe.Digest(opt.Layers, source), accepted: []string{},
 	}, nil
 }
 
 func (e *export) packageDir() string { return filepath.Join(e.Dir, e.plan.Package) }
 
-// ensureFree checks the disk for the bytes that do not stand there yet.
-func (e *export) ensureFree() error {
-	need := int64(recordAllowance)
-	for _, root := range []string{e.packageDir(), durable.PartialName(e.packageDir(), e.key)} {
-		if _, err := e.FS.Stat(root); err != nil {
-			continue
-		}
-		for _, f := range e.plan.Files {
-			if info, err := e.FS.Stat(filepath.Join(root, filepath.FromSlash(f.Path))); err == nil {
-				need -= min(info.Size, f.Bytes)
-			}
-		}
+// stands reports whether anything is at the package's name.
+func (e *export) stands() (bool, error) {
+	switch _, err := e.FS.Stat(e.packageDir()); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, fmt.Errorf("%s: %w", e.packageDir(), err)
 	}
-	need += e.plan.Bytes
-	if err := durable.EnsureFree(e.FS, e.Dir, max(0, need), e.Reserve); err != nil {
+}
+
+// ensureFree checks the disk for the bytes that do not stand there yet. Where
+// the package stands, at most the record is written, for which the reserve is.
+func (e *export) ensureFree() error {
+	if stands, err := e.stands(); err != nil || stands {
+		return err
+	}
+	standing, err := durable.Standing(e.FS, e.packageDir(), e.key)
+	if err != nil {
+		return err
+	}
+	need := max(0, e.plan.Bytes-standing) + recordAllowance
+	if err := durable.EnsureFree(e.FS, e.Dir, need, e.Reserve); err != nil {
 		return fmt.Errorf("export of layers %s: %w; free some space or pass a smaller --reserve", e.Layers, err)
 	}
 	return nil
 }
 
-// run exports under the directory's lock.
-func (e *export) run(ctx context.Context, lock *durable.Lock) (*Result, error) {
+// admit reads the directory's record, which may be absent, and holds the export
+// against it and the ladder.
+func (e *export) admit() (*manifest.Record, error) {
 	old, err := readRecord(e.FS, e.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.compatible(ctx, old); err != nil {
+	if err := e.compatible(old); err != nil {
 		return nil, err
 	}
-	if err := e.climb(old); err != nil {
+	return old, e.climb(old)
+}
+
+// run exports under the directory's lock.
+func (e *export) run(ctx context.Context, lock *durable.Lock) (*Result, error) {
+	old, err := e.admit()
+	if err != nil {
+		return nil, err
+	}
+	stands, err := e.stands()
+	if err != nil {
 		return nil, err
 	}
 	res := &Result{Dir: e.packageDir(), Record: filepath.Join(e.Dir, manifest.RecordFile), Plan: e.plan}
-	standing, err := e.FS.Stat(e.packageDir())
-	switch {
-	case err == nil && old != nil && findShard(old, e.Layers) != nil:
-		res.UpToDate, res.Shard = true, *findShard(old, e.Layers)
-		err = e.verifyStanding(ctx, res.Shard)
-	case err == nil && !standing.Dir:
-		return nil, fmt.Errorf("%w: %s is not a directory; move it away or use another --out", ErrConflict, e.packageDir())
-	case err == nil:
-		// A run that was killed between the package and its record, or a
-		// stranger: the bytes decide.
-		err = e.write(ctx, &standingSink{fs: e.FS, dir: e.packageDir()}, res)
-	default:
-		var partial *durable.PartialDir
-		if partial, err = lock.OpenDir(e.plan.Package, e.key); err == nil {
-			err = e.write(ctx, partialSink{partial}, res)
-			err = errors.Join(err, partial.Close())
-		}
+	var record manifest.Record
+	if recorded := findShard(old, e.Layers); stands && recorded != nil {
+		res.UpToDate, res.Shard = true, *recorded
+		record, err = e.upToDate(ctx, old, *recorded)
+	} else {
+		record, err = e.produce(ctx, lock, old, res)
 	}
 	if err != nil {
 		return nil, err
 	}
-	record, err := e.record(old, res)
-	if err != nil {
+	if err := writeRecord(lock, record); err != nil {
 		return nil, err
 	}
-	return res, writeRecord(lock, record)
+	return res, nil
+}
+
+// produce writes the package, or adopts the one that stands there without a
+// record if it has the same bytes.
+func (e *export) produce(ctx context.Context, lock *durable.Lock, old *manifest.Record, res *Result) (manifest.Record, error) {
+	if err := e.sameWeights(ctx, old); err != nil {
+		return manifest.Record{}, err
+	}
+	to, err := e.sink(lock)
+	if err != nil {
+		return manifest.Record{}, err
+	}
+	record, err := e.write(ctx, to, old, res)
+	return record, errors.Join(err, to.Close())
 }
 
 // sink takes a package's files.
 type sink interface {
 	// file starts the file at rel, of exactly size bytes.
 	file(rel string, size int64) (sinkFile, error)
-	// publish ends the package.
-	publish() error
+	// Publish ends the package.
+	Publish() error
+	// Close lets go of what is open still.
+	Close() error
 }
 
 // sinkFile takes one file's bytes.
@@ -193,48 +245,62 @@ type sinkFile interface {
 	Finish() (durable.Sum, error)
 }
 
-type partialSink struct{ dir *durable.PartialDir }
+type partialSink struct{ *durable.PartialDir }
 
-func (s partialSink) file(rel string, size int64) (sinkFile, error) { return s.dir.File(rel, size) }
-func (s partialSink) publish() error                                { return s.dir.Publish() }
+func (s partialSink) file(rel string, size int64) (sinkFile, error) { return s.File(rel, size) }
 
-// write streams the package into a sink and fills res.Shard.
-func (e *export) write(ctx context.Context, to sink, res *Result) error {
+// sink opens the unfinished package, or what stands at the finished name: the
+// work of a run that was killed between the package and its record, or a
+// stranger. The bytes decide.
+func (e *export) sink(lock *durable.Lock) (sink, error) {
+	switch standing, err := e.FS.Stat(e.packageDir()); {
+	case err == nil && !standing.Dir:
+		return nil, fmt.Errorf("%w: %s is not a directory; move it away or use another --out", ErrConflict, e.packageDir())
+	case err == nil:
+		return &standingSink{fs: e.FS, dir: e.packageDir(), planned: e.plan.Files}, nil
+	}
+	partial, err := lock.OpenDir(e.plan.Package, e.key)
+	if err != nil {
+		return nil, err
+	}
+	return partialSink{partial}, nil
+}
+
+// write streams the package into a sink, fills res, and returns the directory's
+// new record. The package gets its name only once the record is known to hold
+// it.
+func (e *export) write(ctx context.Context, to sink, old *manifest.Record, res *Result) (manifest.Record, error) {
 	e.Progress.Begin(e.plan.Package, e.shard.layout.Size())
 	defer e.Progress.End()
 	files := map[string]durable.Sum{}
-	for _, f := range []struct {
-		path    string
-		content []byte
-	}{{mlpackage.ManifestPath, e.shard.manifestBytes}, {mlpackage.ModelPath, e.shard.modelBytes}} {
-		sum, err := writeFile(to, f.path, int64(len(f.content)), func(w io.Writer) error {
-			_, err := w.Write(f.content)
-			return err
-		})
-		if err != nil {
-			return err
+	put := func(rel string, size int64, fill func(io.Writer) error) error {
+		sum, err := writeFile(to, rel, size, fill)
+		files[rel] = sum
+		res.Resumed += sum.Verified
+		return err
+	}
+	for _, text := range e.shard.texts() {
+		if err := put(text.path, int64(len(text.content)), text.writeTo); err != nil {
+			return manifest.Record{}, err
 		}
-		files[f.path] = sum
 	}
 	var tensors []manifest.TensorDigest
 	var notes Notes
-	sum, err := writeFile(to, mlpackage.WeightsPath, e.shard.layout.Size(), func(w io.Writer) (err error) {
+	if err := put(mlpackage.WeightsPath, e.shard.layout.Size(), func(w io.Writer) (err error) {
 		tensors, notes, err = streamWeights(ctx, e.Checkpoint, e.shard, w, e.Progress)
 		return err
-	})
+	}); err != nil {
+		return manifest.Record{}, err
+	}
+	var err error
+	if res.Shard, err = e.shardRecord(files, notes); err != nil {
+		return manifest.Record{}, err
+	}
+	record, err := e.record(old, res.Shard, tensors)
 	if err != nil {
-		return err
+		return manifest.Record{}, err
 	}
-	files[mlpackage.WeightsPath] = sum
-	if err := to.publish(); err != nil {
-		return err
-	}
-	for _, f := range files {
-		res.Resumed += f.Verified
-	}
-	res.Shard, err = e.shardRecord(files, notes)
-	res.tensors = tensors
-	return err
+	return record, to.Publish()
 }
 
 func writeFile(to sink, rel string, size int64, fill func(io.Writer) error) (durable.Sum, error) {
@@ -246,46 +312,4 @@ func writeFile(to sink, rel string, size int64, fill func(io.Writer) error) (dur
 		return durable.Sum{}, err
 	}
 	return f.Finish()
-}
-
-// verifyStanding hashes a recorded package's files against the record.
-func (e *export) verifyStanding(ctx context.Context, recorded manifest.Shard) error {
-	e.Progress.Begin(e.plan.Package+" (verify)", recorded.Package.Bytes)
-	defer e.Progress.End()
-	for _, f := range recorded.Package.Files {
-		digest, n, err := hashFile(ctx, e.FS, filepath.Join(e.packageDir(), filepath.FromSlash(f.Path)), e.Progress)
-		if err != nil {
-			return err
-		}
-		if digest != f.SHA256 || n != f.Bytes {
-			return fmt.Errorf("%w: %s: %s: the record wants %d bytes with sha256 %s, found %d bytes with %s; move the package away and export again",
-				ErrConflict, e.packageDir(), f.Path, f.Bytes, f.SHA256, n, digest)
-		}
-	}
-	return nil
-}
-
-// hashFile is the SHA-256 of a file, in hex, and its length.
-func hashFile(ctx context.Context, fsys durable.FS, name string, progress Progress) (string, int64, error) {
-	f, err := fsys.OpenRead(name)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close() // opened for reading
-	sum, buf, at := sha256.New(), make([]byte, chunkBytes), int64(0)
-	for {
-		if err := ctx.Err(); err != nil {
-			return "", 0, err
-		}
-		n, err := f.ReadAt(buf, at)
-		sum.Write(buf[:n])
-		at += int64(n)
-		progress.Advance(int64(n))
-		if errors.Is(err, io.EOF) {
-			return hex.EncodeToString(sum.Sum(nil)), at, nil
-		}
-		if err != nil {
-			return "", 0, fmt.Errorf("%s: %w", name, err)
-		}
-	}
 }

@@ -27,7 +27,22 @@ func VerdictPrefix(layers Range, plane string) string {
 // VerdictExt ends a verdict's file name.
 const VerdictExt = ".json"
 
-// climb checks that every smaller shard of the layout has passed.
+// residency is the one check that a smaller shard's verdict may leave open: it
+// cannot be measured without Core ML.
+const residency = "residency"
+
+// checkAccepted refuses names that the ladder cannot accept as not measured.
+func checkAccepted(names []string) error {
+	for _, name := range names {
+		if name != residency {
+			return fmt.Errorf("%w: accepted partial: want %s, found %q", ErrLadder, residency, name)
+		}
+	}
+	return nil
+}
+
+// climb checks that every smaller shard of the layout has passed. Equals do not
+// wait for each other.
 func (e *export) climb(old *manifest.Record) error {
 	if e.OffLadder {
 		return nil
@@ -38,11 +53,8 @@ func (e *export) climb(old *manifest.Record) error {
 			ErrLadder, e.Layers, e.Layout, rangeList(shards))
 	}
 	for _, smaller := range e.Layout.BuildOrder() {
-		if smaller == e.Layers {
-			return nil
-		}
 		if smaller.Len() == e.Layers.Len() {
-			continue // equals do not wait for each other
+			break
 		}
 		if err := e.passed(old, smaller); err != nil {
 			return fmt.Errorf("%w: layers %s wait for layers %s: %w", ErrLadder, e.Layers, smaller, err)
@@ -61,11 +73,11 @@ func rangeList(rs []Range) string {
 
 // passed reports why a smaller shard does not count as passed.
 func (e *export) passed(old *manifest.Record, layers Range) error {
-	if old == nil || findShard(old, layers) == nil {
-		return fmt.Errorf("not exported yet; export and gate %s first", layers)
+	recorded := findShard(old, layers)
+	if recorded == nil {
+		return errors.New("they are not exported yet; export and gate them first")
 	}
-	digest := findShard(old, layers).Package.Digest
-	v, err := newestVerdict(e.FS, e.Dir, layers, manifest.PlaneCoreML, digest)
+	v, err := newestVerdict(e.FS, e.Dir, layers, manifest.PlaneCoreML, recorded.Package.Digest)
 	if err != nil {
 		return err
 	}
@@ -73,32 +85,38 @@ func (e *export) passed(old *manifest.Record, layers Range) error {
 		return e.judge(v, *old)
 	}
 	if len(e.AcceptPartial) == 0 {
-		return errors.New("no coreml verdict of its package; gate it on a Mac, or go on with --accept-partial residency")
+		return errors.New("no coreml verdict of their package; gate it on a Mac, or go on with --accept-partial residency")
 	}
-	v, err = newestVerdict(e.FS, e.Dir, layers, manifest.PlaneReference, digest)
+	v, err = newestVerdict(e.FS, e.Dir, layers, manifest.PlaneReference, recorded.Package.Digest)
 	if err != nil {
 		return err
 	}
 	if v == nil {
-		return fmt.Errorf("no verdict of its package; run lockstep gate --layers %s first", layers)
+		return fmt.Errorf("no verdict of their package; run lockstep gate --layers %s first", layers)
 	}
 	return e.judge(v, *old)
 }
 
-// judge wants pass, or partial by nothing but the accepted checks.
+// judge wants pass, or on the reference plane partial by nothing but the
+// accepted checks.
 func (e *export) judge(v *manifest.Verdict, r manifest.Record) error {
 	if e.Fresh != nil {
 		if err := e.Fresh(*v, r); err != nil {
-			return fmt.Errorf("its newest %s verdict is stale: %w; gate it again", v.Plane, err)
+			return fmt.Errorf("the newest %s verdict is stale: %w; gate them again", v.Plane, err)
 		}
 	}
-	if v.Result == manifest.Pass {
+	switch {
+	case v.Result == manifest.Pass:
 		return nil
+	case v.Result == manifest.Partial && v.Plane == manifest.PlaneReference:
+		if err := AcceptPartial(v.Checks, e.AcceptPartial); err != nil {
+			return fmt.Errorf("the newest %s verdict is %q: %w", v.Plane, v.Result, err)
+		}
+		e.accepted = slices.Compact(slices.Sorted(slices.Values(e.AcceptPartial)))
+		return nil
+	default:
+		return fmt.Errorf("the newest %s verdict is %q", v.Plane, v.Result)
 	}
-	if v.Result == manifest.Partial && v.Plane != manifest.PlaneCoreML {
-		return AcceptPartial(v.Checks, e.AcceptPartial)
-	}
-	return fmt.Errorf("its newest %s verdict is %q", v.Plane, v.Result)
 }
 
 // AcceptPartial reports the first check that is neither passed nor an accepted
@@ -114,25 +132,29 @@ func AcceptPartial(checks []manifest.Check, accepted []string) error {
 }
 
 // newestVerdict is the newest verdict on a plane of the package with this
-// digest, or nil. The newest file decides; one of another package is an error,
-// since it says that the record and the verdicts have come apart.
+// digest, or nil. Verdicts of other packages do not count, whatever they say;
+// one that cannot be read or that contradicts its own name is an error.
 func newestVerdict(fsys durable.FS, dir string, layers Range, plane, digest string) (*manifest.Verdict, error) {
 	names, err := durable.Numbered(fsys, filepath.Join(dir, VerdictDir), VerdictPrefix(layers, plane), VerdictExt)
-	if err != nil || len(names) == 0 {
-		return nil, err
-	}
-	name := names[len(names)-1]
-	text, err := readSmall(fsys, name)
 	if err != nil {
 		return nil, err
 	}
-	v, err := manifest.DecodeVerdict(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	for _, name := range slices.Backward(names) {
+		text, err := readSmall(fsys, name)
+		if err != nil {
+			return nil, err
+		}
+		v, err := manifest.DecodeVerdict(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if v.Plane != plane || v.Shard != (manifest.LayerRange{Start: layers.Start, End: layers.End}) {
+			return nil, fmt.Errorf("%s: %w: want a verdict about layers %s on plane %s, found [%d,%d) on %s",
+				name, manifest.ErrInvalid, layers, plane, v.Shard.Start, v.Shard.End, v.Plane)
+		}
+		if v.Package.Digest == digest {
+			return v, nil
+		}
 	}
-	if v.Package.Digest != digest || v.Plane != plane {
-		return nil, fmt.Errorf("%s judges another package (digest %s on plane %s, the record has %s); gate the package again",
-			name, v.Package.Digest, v.Plane, digest)
-	}
-	return v, nil
+	return nil, nil
 }

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -94,21 +95,50 @@ func checkShard(cfg checkpoint.Config, layers Range, rec Recipe) error {
 	if err := layers.Check(cfg.Layers); err != nil {
 		return err
 	}
-	return rec.checkModel(cfg)
+	if err := rec.checkModel(cfg); err != nil {
+		return err
+	}
+	// Each KV head of each layer is a chain of ops of its own, and so is the
+	// rest of a layer, about eight heads' worth.
+	if n := len(rec.Rows) * layers.Len() * (cfg.KVHeads + 8); n > maxChains {
+		return fmt.Errorf("%w: layers %s with %d functions and %d KV heads are too large for one program: want at most %d chains of ops, found %d",
+			ErrRange, layers, len(rec.Rows), cfg.KVHeads, maxChains, n)
+	}
+	return nil
 }
+
+// maxChains bounds a program, 16 times the whole Phi-4-mini in one shard, so
+// that a config with absurd counts is refused before anything is sized by it.
+const maxChains = 1 << 14
 
 func sortFunctions(p *mil.Program) {
 	slices.SortFunc(p.Functions, func(a, b *mil.Function) int { return strings.Compare(a.Name, b.Name) })
 }
 
+// textFile is a file of a package whose content is at hand.
+type textFile struct {
+	path    string
+	content []byte
+}
+
+func (f textFile) writeTo(w io.Writer) error {
+	_, err := w.Write(f.content)
+	return err
+}
+
+// texts are the package's files besides its weights.
+func (s *shard) texts() []textFile {
+	return []textFile{{mlpackage.ManifestPath, s.manifestBytes}, {mlpackage.ModelPath, s.modelBytes}}
+}
+
 // files lists the package's files in the order in which they are written, with
 // their exact sizes.
 func (s *shard) files() []FileSize {
-	return []FileSize{
-		{Path: mlpackage.ManifestPath, Bytes: int64(len(s.manifestBytes))},
-		{Path: mlpackage.ModelPath, Bytes: int64(len(s.modelBytes))},
-		{Path: mlpackage.WeightsPath, Bytes: s.layout.Size()},
+	var out []FileSize
+	for _, f := range s.texts() {
+		out = append(out, FileSize{Path: f.path, Bytes: int64(len(f.content))})
 	}
+	return append(out, FileSize{Path: mlpackage.WeightsPath, Bytes: s.layout.Size()})
 }
 
 // FileSize is a file's path inside its package and its length.

@@ -110,11 +110,12 @@ type Room struct {
 func (p *Plan) Fit(free, reserve, standing int64) Room {
 	room := Room{Free: free, Reserve: reserve, Standing: standing}
 	for _, s := range p.Shards {
-		if missing := s.Peak - standing + recordAllowance + reserve - free; missing > 0 {
-			room.Missing = missing
+		left := s.Peak - standing
+		if spare := free - left - recordAllowance; left > 0 && spare < reserve {
+			room.Missing = reserve - spare
 			return room
 		}
-		room.Fits++
+		room.Fits++ // what stands already needs no more room
 	}
 	return room
 }

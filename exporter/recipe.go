@@ -122,9 +122,12 @@ func ParseFunctions(text string) ([]int, error) {
 	var rows []int
 	for _, name := range strings.Split(text, ",") {
 		digits, ok := strings.CutPrefix(strings.TrimSpace(name), "t")
-		t, err := strconv.Atoi(digits)
-		if !ok || err != nil || t < 1 {
-			return nil, fmt.Errorf("%w: functions: want names like t1,t4, found %q", ErrRecipe, name)
+		t, number := parseCount(digits)
+		if !ok || !number || t < 1 {
+			return nil, fmt.Errorf("%w: functions: want names like t1,t4, found %q", ErrRecipe, text)
+		}
+		if slices.Contains(rows, t) {
+			return nil, fmt.Errorf("%w: functions: want each once, found t%d twice in %q", ErrRecipe, t, text)
 		}
 		rows = append(rows, t)
 	}
@@ -132,11 +135,19 @@ func ParseFunctions(text string) ([]int, error) {
 	return rows, nil
 }
 
-// Digest is the SHA-256 of the recipe and the range, in hex. It names the
-// partial files of an export, so that only the same export resumes them.
-func (r Recipe) Digest(layers Range, configDigest string) string {
-	text := fmt.Sprintf("lockstep recipe\nwriter %s\nslots %d\nrows %v\nprecision %s\nnorm %s\nlayers %s\nconfig %s\n",
-		r.Writer, r.Slots, r.Rows, r.Precision, r.Norm, layers, configDigest)
+// parseCount reads a number from 0 on in the one way to write it: digits alone,
+// without sign or leading zero.
+func parseCount(text string) (int, bool) {
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= 0 && strconv.Itoa(n) == text
+}
+
+// Digest is the SHA-256 of the recipe, the range and source, which stands for
+// the checkpoint, in hex. It names the partial files of an export, so that only
+// the same export resumes them.
+func (r Recipe) Digest(layers Range, source string) string {
+	text := fmt.Sprintf("lockstep recipe\nwriter %s\nslots %d\nrows %v\nprecision %s\nnorm %s\nlayers %s\nsource %s\n",
+		r.Writer, r.Slots, r.Rows, r.Precision, r.Norm, layers, source)
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }
@@ -153,9 +164,9 @@ func (r Range) Len() int { return r.End - r.Start }
 // ParseRange reads "30:32".
 func ParseRange(text string) (Range, error) {
 	a, b, ok := strings.Cut(text, ":")
-	start, err1 := strconv.Atoi(a)
-	end, err2 := strconv.Atoi(b)
-	if !ok || err1 != nil || err2 != nil {
+	start, startOK := parseCount(a)
+	end, endOK := parseCount(b)
+	if !ok || !startOK || !endOK {
 		return Range{}, fmt.Errorf("%w: want START:END like 30:32, found %q", ErrRange, text)
 	}
 	return Range{start, end}, nil
@@ -179,8 +190,8 @@ func DefaultLayout() Layout { return Layout{20, 4, 6, 2} }
 func ParseLayout(text string) (Layout, error) {
 	var l Layout
 	for _, part := range strings.Split(text, "+") {
-		n, err := strconv.Atoi(part)
-		if err != nil || n < 1 {
+		n, ok := parseCount(part)
+		if !ok || n < 1 {
 			return nil, fmt.Errorf("%w: want positive layer counts like 20+4+6+2, found %q", ErrLayout, text)
 		}
 		l = append(l, n)
@@ -197,14 +208,21 @@ func (l Layout) String() string {
 	return strings.Join(parts, "+")
 }
 
-// Check reports whether l covers exactly the given number of layers.
+// Check reports whether l covers exactly the given number of layers, each shard
+// at least one of them.
 func (l Layout) Check(layers int) error {
-	sum := 0
+	left := layers
 	for _, n := range l {
-		sum += n
+		if n < 1 {
+			return fmt.Errorf("%w: %s: want at least one layer in each shard, found %d", ErrLayout, l, n)
+		}
+		if n > left { // by subtraction, so that no sum can wrap around
+			return fmt.Errorf("%w: %s sums to more than the model's %d layers", ErrLayout, l, layers)
+		}
+		left -= n
 	}
-	if sum != layers || len(l) == 0 {
-		return fmt.Errorf("%w: %s sums to %d, want the model's %d layers", ErrLayout, l, sum, layers)
+	if left != 0 || len(l) == 0 {
+		return fmt.Errorf("%w: %q sums to %d, want the model's %d layers", ErrLayout, l, layers-left, layers)
 	}
 	return nil
 }

@@ -57,9 +57,12 @@ func readSmall(fsys durable.FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	defer f.Close() // opened for reading
-	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxRecordBytes))
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxRecordBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(text) > maxRecordBytes {
+		return nil, fmt.Errorf("%s: %w: want at most %d bytes, found more", name, manifest.ErrInvalid, maxRecordBytes)
 	}
 	return text, nil
 }
@@ -73,8 +76,11 @@ func writeRecord(lock *durable.Lock, r manifest.Record) error {
 	return lock.ReplaceKept(manifest.RecordFile, text)
 }
 
-// findShard is the record's entry of a range, or nil.
+// findShard is the record's entry of a range, or nil; there may be no record.
 func findShard(r *manifest.Record, layers Range) *manifest.Shard {
+	if r == nil {
+		return nil
+	}
 	i := slices.IndexFunc(r.Shards, func(s manifest.Shard) bool { return s.Start == layers.Start && s.End == layers.End })
 	if i < 0 {
 		return nil
@@ -84,19 +90,21 @@ func findShard(r *manifest.Record, layers Range) *manifest.Shard {
 
 // identity is the record of this export before any shard: what must agree with
 // the directory's.
-func (e *export) identity() manifest.Record {
-	cfg := e.Checkpoint.Config()
+func (e *export) identity() (manifest.Record, error) {
+	anchors := slices.SortedFunc(slices.Values(e.Anchors), func(a, b manifest.Anchor) int { return strings.Compare(a.Tag, b.Tag) })
 	r := manifest.Record{
 		Schema: manifest.RecordSchema,
-		Model:  ModelIdentity(cfg, e.Name, e.Checkpoint.ConfigDigest()),
+		Model:  ModelIdentity(e.Checkpoint.Config(), e.Name, e.Checkpoint.ConfigDigest()),
 		Layout: e.Layout,
 		Recipe: manifest.Recipe{
 			Slots: e.Recipe.Slots, Functions: e.Recipe.FunctionNames(), Precision: string(e.Recipe.Precision),
 			Norm: string(e.Recipe.Norm), Writer: e.Recipe.Writer,
 		},
-		Anchors: slices.SortedFunc(slices.Values(e.Anchors), func(a, b manifest.Anchor) int { return strings.Compare(a.Tag, b.Tag) }),
+		Anchors: slices.Compact(anchors),
 	}
-	return r
+	digest, err := r.Recipe.Digest()
+	r.RecipeSHA256 = digest
+	return r, err
 }
 
 // ModelIdentity is a config as the record states it, without tensors.
@@ -119,61 +127,125 @@ func ModelIdentity(cfg checkpoint.Config, name, configDigest string) manifest.Mo
 	}
 }
 
-// compatible refuses a directory that holds another checkpoint or recipe.
-func (e *export) compatible(ctx context.Context, old *manifest.Record) error {
+// compatible refuses a directory that holds another checkpoint or recipe, and
+// anchors that the record could not hold.
+func (e *export) compatible(old *manifest.Record) error {
+	r, err := e.identity()
+	if err == nil {
+		_, err = e.merged(old, r)
+	}
+	return err
+}
+
+// merged is the directory's record with added in it.
+func (e *export) merged(old *manifest.Record, added manifest.Record) (manifest.Record, error) {
+	if err := added.Verify(); err != nil {
+		return added, fmt.Errorf("the record cannot hold this export: %w", err)
+	}
+	if old == nil {
+		return added, nil
+	}
+	r, err := manifest.Merge(*old, added)
+	if err != nil {
+		return r, fmt.Errorf("%w: %s: %w; use another --out", ErrConflict, filepath.Join(e.Dir, manifest.RecordFile), err)
+	}
+	return r, nil
+}
+
+// sameWeights compares a recorded layer with the checkpoint: two fine-tunes of
+// a model share their config, and only weights tell them apart. It takes the
+// last layer of which this machine has a file, since training that changes
+// anything changes the last layers.
+func (e *export) sameWeights(ctx context.Context, old *manifest.Record) error {
 	if old == nil {
 		return nil
 	}
-	if err := manifest.SameCheckpointAndRecipe(*old, e.identity()); err != nil {
-		return fmt.Errorf("%w: %s: %w; use another --out", ErrConflict, filepath.Join(e.Dir, manifest.RecordFile), err)
-	}
-	return e.sameWeights(ctx, old)
-}
-
-// sameWeights compares one recorded layer with the checkpoint: two fine-tunes
-// of a model share their config, and only weights tell them apart.
-func (e *export) sameWeights(ctx context.Context, old *manifest.Record) error {
-	if len(old.Shards) == 0 {
-		return nil
-	}
-	recorded := map[string]string{}
-	for _, t := range old.Model.Tensors {
-		recorded[t.Name] = t.SHA256
-	}
-	layer := old.Shards[0].Start
-	buf := make([]byte, chunkBytes)
-	for _, role := range checkpoint.LayerRoles() {
-		t, err := e.Checkpoint.Tensor(role, layer)
-		if errors.Is(err, checkpoint.ErrTensor) {
-			continue // this machine holds only some of the checkpoint's files
-		}
-		if err != nil {
+	for _, s := range slices.Backward(old.Shards) {
+		compared, err := e.compareLayer(ctx, old, s.End-1)
+		if err != nil || compared > 0 {
 			return err
-		}
-		digest, err := hashTensor(ctx, t, buf)
-		if err != nil {
-			return err
-		}
-		if want, ok := recorded[t.Name]; ok && want != digest {
-			return fmt.Errorf("%w: %s was made from another checkpoint: tensor %s has sha256 %s there, %s in this one; use another --out",
-				ErrConflict, e.Dir, t.Name, want, digest)
 		}
 	}
 	return nil
 }
 
-func hashTensor(ctx context.Context, t *checkpoint.Tensor, buf []byte) (string, error) {
+// compareLayer compares the recorded tensors of a layer with the checkpoint's,
+// and returns how many it could compare: the checkpoint's other files may be
+// elsewhere.
+func (e *export) compareLayer(ctx context.Context, old *manifest.Record, layer int) (compared int, err error) {
+	recorded := map[string]string{}
+	for _, t := range old.Model.Tensors {
+		recorded[t.Name] = t.SHA256
+	}
+	for _, role := range checkpoint.LayerRoles() {
+		t, err := e.Checkpoint.Tensor(role, layer)
+		if isAbsent(err) {
+			continue
+		}
+		if err != nil {
+			return compared, err
+		}
+		want, ok := recorded[t.Name]
+		if !ok {
+			continue
+		}
+		digest, err := hashTensor(ctx, t)
+		if err != nil {
+			return compared, err
+		}
+		if want != digest {
+			return compared, fmt.Errorf("%w: %s was made from another checkpoint: %s: tensor %s has sha256 %s in the record, %s in %s; use another --out",
+				ErrConflict, e.Dir, manifest.RecordFile, t.Name, want, digest, t.File)
+		}
+		compared++
+	}
+	return compared, nil
+}
+
+// isAbsent reports whether a tensor is not there, in contrast to one that is
+// there and wrong.
+func isAbsent(err error) bool {
+	var t *checkpoint.TensorError
+	return errors.As(err, &t) && (t.Field == "name" || t.Field == "file")
+}
+
+// hashTensor is the SHA-256 of a tensor's bytes as stored, in hex.
+func hashTensor(ctx context.Context, t *checkpoint.Tensor) (string, error) {
 	sum := sha256.New()
-	rows := max(1, len(buf)/t.RowBytes())
+	rows := max(1, chunkBytes/t.RowBytes())
+	buf := make([]byte, min(rows, t.Rows())*t.RowBytes())
 	for first := 0; first < t.Rows(); first += rows {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		buf = grow(buf, min(rows, t.Rows()-first)*t.RowBytes())
-		if err := t.ReadRaw(buf, first); err != nil {
+		part := buf[:min(rows, t.Rows()-first)*t.RowBytes()]
+		if err := t.ReadRaw(part, first); err != nil {
 			return "", err
 		}
-		sum.Write(buf)
+		sum.Write(part)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// sourceDigest stands for the checkpoint in the names of partial files: its
+// config and the first row of each tensor of the range. Two fine-tunes of one
+// model that are exported into one directory would else write over each
+// other's unfinished files.
+func sourceDigest(ck *checkpoint.Checkpoint, layers Range) (string, error) {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "config %s\n", ck.ConfigDigest())
+	for layer := layers.Start; layer < layers.End; layer++ {
+		for _, role := range checkpoint.LayerRoles() {
+			t, err := ck.Tensor(role, layer)
+			if err != nil {
+				return "", err
+			}
+			row := make([]byte, t.RowBytes())
+			if err := t.ReadRaw(row, 0); err != nil {
+				return "", err
+			}
+			fmt.Fprintf(sum, "%s %s %x\n", t.Name, t.DType, sha256.Sum256(row))
+		}
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
@@ -192,7 +264,7 @@ func (e *export) shardRecord(files map[string]durable.Sum, notes Notes) (manifes
 	pkg.Digest = digest
 	return manifest.Shard{
 		Start: e.Layers.Start, End: e.Layers.End, OffLadder: e.OffLadder,
-		AcceptedPartial: slices.Sorted(slices.Values(e.AcceptPartial)),
+		AcceptedPartial: e.accepted,
 		Package:         pkg,
 		Functions:       describeFunctions(e.shard.model, e.Recipe),
 		Notes: map[string]int64{
@@ -234,20 +306,15 @@ func opCounts(f *mil.Function) map[string]int {
 	return counts
 }
 
-// record merges this export into the directory's record.
-func (e *export) record(old *manifest.Record, res *Result) (manifest.Record, error) {
-	r := e.identity()
-	r.Model.Tensors = slices.SortedFunc(slices.Values(res.tensors), func(a, b manifest.TensorDigest) int { return strings.Compare(a.Name, b.Name) })
-	r.Shards = []manifest.Shard{res.Shard}
-	digest, err := r.Recipe.Digest()
+// record merges this export's shard and tensors into the directory's record.
+func (e *export) record(old *manifest.Record, shard manifest.Shard, tensors []manifest.TensorDigest) (manifest.Record, error) {
+	r, err := e.identity()
 	if err != nil {
 		return r, err
 	}
-	r.RecipeSHA256 = digest
-	if old == nil {
-		return r, nil
-	}
-	return manifest.Merge(*old, r)
+	r.Model.Tensors = slices.SortedFunc(slices.Values(tensors), func(a, b manifest.TensorDigest) int { return strings.Compare(a.Name, b.Name) })
+	r.Shards = []manifest.Shard{shard}
+	return e.merged(old, r)
 }
 
 // ConfigOf is the part of a config that a record states: enough for Program,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/x448/float16"
 	"golang.org/x/sync/errgroup"
 
 	"lockstep/internal/checkpoint"
@@ -15,28 +16,12 @@ import (
 	"lockstep/manifest"
 )
 
-// Progress is told how an export goes. Calls come from one goroutine.
-type Progress interface {
-	// Begin starts a piece of work of the given number of bytes.
-	Begin(label string, bytes int64)
-	// Advance reports n more bytes.
-	Advance(n int64)
-	// End closes the piece of work, finished or not.
-	End()
-}
-
-type noProgress struct{}
-
-func (noProgress) Begin(string, int64) {}
-func (noProgress) Advance(int64)       {}
-func (noProgress) End()                {}
-
 // chunkBytes is how much of a tensor is read at a time, and chunksAhead how
-// many such pieces are read ahead: the whole of what export holds in memory
-// besides one tensor's scales.
+// many such pieces wait between two stages: the whole of what export holds in
+// memory besides one tensor's scales.
 const (
 	chunkBytes  = 2 << 20
-	chunksAhead = 4
+	chunksAhead = 3
 )
 
 // chunk is a run of whole rows of one tensor, as stored.
@@ -44,27 +29,38 @@ type chunk struct {
 	weight   int // index into the shard's weights
 	firstRow int
 	raw      []byte
-	digest   string // of the whole tensor, with its last chunk
 }
 
-// streamer writes a shard's weights: one read and one write of each byte.
-// Reading and hashing the source, and converting and writing, run side by side.
+// piece is a run of bytes of weight.bin. One with first opens the next blob.
+type piece struct {
+	data  []byte
+	first bool
+}
+
+// streamer writes a shard's weights: one read and one write of each byte. Its
+// three stages run side by side, so the work of the two SHA-256 sums and of the
+// conversion is spread: read and hash the source, convert, hash and write.
 type streamer struct {
-	ck       *checkpoint.Checkpoint
 	weights  []weight
 	tensors  []*checkpoint.Tensor
 	progress Progress
 
 	chunks chan chunk
-	free   chan []byte
+	pieces chan piece
+	raws   chan []byte // buffers of chunks that are done with
+	datas  chan []byte // buffers of pieces that are done with
+
+	digests []manifest.TensorDigest // filled by read
+	notes   Notes                   // filled by convert
 }
 
 // streamWeights writes weight.bin to out and returns the digests of the
 // tensors it read, in their order, and what rounding did.
 func streamWeights(ctx context.Context, ck *checkpoint.Checkpoint, s *shard, out io.Writer, progress Progress) ([]manifest.TensorDigest, Notes, error) {
 	st := &streamer{
-		ck: ck, weights: s.weights, progress: progress,
-		chunks: make(chan chunk, chunksAhead), free: make(chan []byte, chunksAhead+2),
+		weights: s.weights, progress: progress,
+		chunks: make(chan chunk, chunksAhead), pieces: make(chan piece, chunksAhead),
+		raws: buffers(), datas: buffers(),
 	}
 	for _, w := range s.weights {
 		t, err := ck.Tensor(w.role, w.layer)
@@ -73,114 +69,152 @@ func streamWeights(ctx context.Context, ck *checkpoint.Checkpoint, s *shard, out
 		}
 		st.tensors = append(st.tensors, t)
 	}
-	for range cap(st.free) {
-		st.free <- nil
-	}
-	var digests []manifest.TensorDigest
-	var notes Notes
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return st.read(ctx) })
-	group.Go(func() (err error) {
-		digests, notes, err = st.write(ctx, mlpackage.NewBlobWriter(out, s.layout))
-		return err
-	})
+	group.Go(func() error { return st.convert(ctx) })
+	group.Go(func() error { return st.write(ctx, mlpackage.NewBlobWriter(out, s.layout)) })
 	err := group.Wait()
-	return digests, notes, err
+	return st.digests, st.notes, err
+}
+
+// buffers is a pool of as many buffers as two stages and what waits between
+// them hold; they get their size when they are first used.
+func buffers() chan []byte {
+	pool := make(chan []byte, chunksAhead+2)
+	for range cap(pool) {
+		pool <- nil
+	}
+	return pool
+}
+
+// send passes v to the next stage. A channel is closed only after a stage's
+// last send, not after a failure: that the others learn from ctx.
+func send[T any](ctx context.Context, to chan<- T, v T) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case to <- v:
+		return nil
+	}
+}
+
+// receive takes the next value; ok is false after the last one.
+func receive[T any](ctx context.Context, from <-chan T) (v T, ok bool, err error) {
+	select {
+	case <-ctx.Done():
+		return v, false, ctx.Err()
+	case v, ok = <-from:
+		return v, ok, nil
+	}
 }
 
 // read fills chunks in the order of weight.bin.
 func (st *streamer) read(ctx context.Context) error {
-	defer close(st.chunks)
 	for i, t := range st.tensors {
 		sum := sha256.New()
 		rows := max(1, chunkBytes/t.RowBytes())
 		for first := 0; first < t.Rows(); first += rows {
-			n := min(rows, t.Rows()-first)
-			var buf []byte
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case buf = <-st.free:
+			buf, _, err := receive(ctx, st.raws)
+			if err != nil {
+				return err
 			}
-			c := chunk{weight: i, firstRow: first, raw: grow(buf, n*t.RowBytes())}
+			c := chunk{weight: i, firstRow: first, raw: grow(buf, min(rows, t.Rows()-first)*t.RowBytes())}
 			if err := t.ReadRaw(c.raw, first); err != nil {
 				return err
 			}
 			sum.Write(c.raw)
-			if first+n == t.Rows() {
-				c.digest = hex.EncodeToString(sum.Sum(nil))
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case st.chunks <- c:
+			if err := send(ctx, st.chunks, c); err != nil {
+				return err
 			}
 		}
+		st.digests = append(st.digests, manifest.TensorDigest{Name: t.Name, SHA256: hex.EncodeToString(sum.Sum(nil))})
 	}
+	close(st.chunks)
 	return nil
 }
 
-// write converts chunks and writes the blobs.
-func (st *streamer) write(ctx context.Context, blobs *mlpackage.BlobWriter) ([]manifest.TensorDigest, Notes, error) {
-	var digests []manifest.TensorDigest
-	var notes Notes
+// convert turns chunks into the bytes of their blobs.
+func (st *streamer) convert(ctx context.Context) error {
 	bf16 := newBF16Table()
-	var halfs *halfRows
-	var quants *int8Rows
-	var dst []byte
-	for c := range st.chunks {
+	var halfs halfRows
+	var quants int8Rows
+	for {
+		c, ok, err := receive(ctx, st.chunks)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			close(st.pieces)
+			return nil
+		}
 		w, t := st.weights[c.weight], st.tensors[c.weight]
 		if c.firstRow == 0 {
-			halfs, quants = newHalfRows(t, bf16), &int8Rows{tensor: t}
-			if _, err := blobs.Next(); err != nil {
-				return nil, notes, err
-			}
+			halfs.begin(t, bf16)
+			quants.begin(t)
 		}
-		values := len(c.raw) / t.DType.Size()
-		var err error
-		if w.quant {
-			dst = grow(dst, values)
-			err = quants.convert(dst, c.raw, c.firstRow, &notes)
+		data, _, err := receive(ctx, st.datas)
+		if err != nil {
+			return err
+		}
+		if values := len(c.raw) / t.DType.Size(); w.quant {
+			data = grow(data, values)
+			err = quants.convert(data, c.raw, c.firstRow, &st.notes)
 		} else {
-			dst = grow(dst, 2*values)
-			err = halfs.convert(dst, c.raw, c.firstRow, &notes)
-		}
-		if err == nil {
-			_, err = blobs.Write(dst)
-		}
-		if err == nil && c.digest != "" {
-			digests = append(digests, manifest.TensorDigest{Name: t.Name, SHA256: c.digest})
-			err = writeScales(blobs, w, quants)
+			data = grow(data, 2*values)
+			err = halfs.convert(data, c.raw, c.firstRow, &st.notes)
 		}
 		if err != nil {
-			return nil, notes, err
+			return err
 		}
-		st.progress.Advance(int64(len(dst)))
-		select {
-		case <-ctx.Done():
-			return nil, notes, ctx.Err()
-		case st.free <- c.raw:
+		if err := send(ctx, st.raws, c.raw); err != nil {
+			return err
+		}
+		if err := send(ctx, st.pieces, piece{data: data, first: c.firstRow == 0}); err != nil {
+			return err
+		}
+		if w.quant && len(quants.scales) == t.Rows() {
+			if err := st.sendScales(ctx, quants.scales); err != nil {
+				return err
+			}
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, notes, err
-	}
-	if err := blobs.Close(); err != nil {
-		return nil, notes, fmt.Errorf("weights: %w", err)
-	}
-	return digests, notes, nil
 }
 
-// writeScales writes the scales of an int8 weight after its values.
-func writeScales(blobs *mlpackage.BlobWriter, w weight, quants *int8Rows) error {
-	if !w.quant {
-		return nil
-	}
-	if _, err := blobs.Next(); err != nil {
+// sendScales passes on the scales of an int8 weight, the blob after its values.
+func (st *streamer) sendScales(ctx context.Context, scales []float16.Float16) error {
+	data, _, err := receive(ctx, st.datas)
+	if err != nil {
 		return err
 	}
-	raw := make([]byte, 2*len(quants.scales))
-	half.ToBytes(raw, quants.scales)
-	_, err := blobs.Write(raw)
-	return err
+	data = grow(data, 2*len(scales))
+	half.ToBytes(data, scales)
+	return send(ctx, st.pieces, piece{data: data, first: true})
+}
+
+// write writes the blobs.
+func (st *streamer) write(ctx context.Context, blobs *mlpackage.BlobWriter) error {
+	for {
+		p, ok, err := receive(ctx, st.pieces)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if err := blobs.Close(); err != nil {
+				return fmt.Errorf("weights: %w", err)
+			}
+			return nil
+		}
+		if p.first {
+			if _, err := blobs.Next(); err != nil {
+				return err
+			}
+		}
+		if _, err := blobs.Write(p.data); err != nil {
+			return err
+		}
+		st.progress.Advance(int64(len(p.data)))
+		if err := send(ctx, st.datas, p.data); err != nil {
+			return err
+		}
+	}
 }

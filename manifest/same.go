@@ -41,10 +41,10 @@ func SameCheckpointAndRecipe(a, b Record) error {
 	am, bm := a.Model, b.Model
 	am.Tensors, bm.Tensors = nil, nil
 	if !equalText(am, bm) {
-		return fmt.Errorf("%w: model %s, model %s", ErrOtherCheckpoint, oneLine(am), oneLine(bm))
+		return fmt.Errorf("%w: %s", ErrOtherCheckpoint, firstDifference("model", reflect.ValueOf(am), reflect.ValueOf(bm)))
 	}
 	if !equalText(a.Recipe, b.Recipe) {
-		return fmt.Errorf("%w: %s, %s", ErrOtherRecipe, oneLine(a.Recipe), oneLine(b.Recipe))
+		return fmt.Errorf("%w: %s", ErrOtherRecipe, firstDifference("recipe", reflect.ValueOf(a.Recipe), reflect.ValueOf(b.Recipe)))
 	}
 	if !slices.Equal(a.Layout, b.Layout) {
 		return fmt.Errorf("%w: %v, %v", ErrOtherLayout, a.Layout, b.Layout)
@@ -58,8 +58,19 @@ func equalText[T any](a, b T) bool {
 	return reflect.DeepEqual(filled(reflect.ValueOf(a)).Interface(), filled(reflect.ValueOf(b)).Interface())
 }
 
-// oneLine prints a value for an error.
-func oneLine(v any) string { return fmt.Sprintf("%+v", v) }
+// firstDifference names the first field, as JSON does, in which two values of
+// one type that are not equalText differ, and both its values.
+func firstDifference(at string, a, b reflect.Value) string {
+	if a.Kind() == reflect.Struct {
+		for i := range a.NumField() {
+			if !equalText(a.Field(i).Interface(), b.Field(i).Interface()) {
+				name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
+				return firstDifference(at+"."+name, a.Field(i), b.Field(i))
+			}
+		}
+	}
+	return fmt.Sprintf("%s is %v in one, %v in the other", at, a, b)
+}
 
 // Merge returns the record of a directory that holds old's packages and
 // added's. Both must be of the same checkpoint, recipe and layout. A range that

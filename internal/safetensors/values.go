@@ -13,7 +13,7 @@ import (
 
 // ErrTensor is wrapped by errors about a tensor that is not in a file or has
 // another element type than asked for.
-var ErrTensor = errors.New("no such tensor")
+var ErrTensor = errors.New("unusable tensor")
 
 // Values is a whole file in memory, for files of small tensors.
 type Values struct {

@@ -1,0 +1,79 @@
+package exporter_test
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+
+	"github.com/sebdah/goldie/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"lockstep/exporter"
+)
+
+// TestPlanGolden holds the plan of the whole real model, and its sizes against
+// those that others have measured.
+func TestPlanGolden(t *testing.T) {
+	// MB of compiled int8 shards of 20, 4, 6 and 2 layers on record, by layers.
+	onRecord := map[int]float64{20: 2015.8, 4: 403.2, 6: 604.7, 2: 201.6}
+	for _, p := range []exporter.Precision{exporter.Int8, exporter.FP16} {
+		t.Run(string(p), func(t *testing.T) {
+			rec := exporter.DefaultRecipe()
+			rec.Precision = p
+			plan, err := exporter.NewPlan(phi4Mini(t), "Phi_4_mini_instruct", exporter.DefaultLayout(), rec)
+			require.NoError(t, err)
+			text, err := json.MarshalIndent(plan, "", "  ")
+			require.NoError(t, err)
+			goldie.New(t, goldie.WithFixtureDir("../golden"), goldie.WithNameSuffix(".json")).
+				Assert(t, "plan_phi4mini_"+string(p), append(text, '\n'))
+			var sum int64
+			for _, s := range plan.Shards {
+				sum += s.Bytes
+				assert.Equal(t, sum, s.Peak, "a finished package is its partial, renamed")
+				want := onRecord[s.End-s.Start] * 1e6
+				if p == exporter.FP16 {
+					want *= 2
+				}
+				assert.InEpsilon(t, want, s.Bytes, 0.01, "layers %d:%d", s.Start, s.End)
+			}
+			assert.Equal(t, sum, plan.Bytes)
+		})
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	_, err := exporter.NewPlan(phi4Mini(t), "m", exporter.Layout{20, 4, 6}, exporter.DefaultRecipe())
+	assert.ErrorIs(t, err, exporter.ErrLayout)
+	rec := exporter.DefaultRecipe()
+	rec.Precision = "int4"
+	_, err = exporter.NewPlan(phi4Mini(t), "m", exporter.DefaultLayout(), rec)
+	assert.ErrorIs(t, err, exporter.ErrRecipe)
+	_, err = exporter.PlanShard(phi4Mini(t), "m", exporter.Range{Start: 30, End: 40}, exporter.DefaultRecipe())
+	assert.ErrorIs(t, err, exporter.ErrRange)
+}
+
+// TestFit counts the shards that find room, in build order: 10, 20, 40 bytes.
+func TestFit(t *testing.T) {
+	const allowance = 1 << 20
+	plan := &exporter.Plan{Shards: []exporter.ShardPlan{{Peak: 10}, {Peak: 30}, {Peak: 70}}}
+	for _, tt := range []struct {
+		name                    string
+		free, reserve, standing int64
+		fits                    int
+		missing                 int64
+	}{
+		{"all", allowance + 70, 0, 0, 3, 0},
+		{"one byte short for the last", allowance + 69, 0, 0, 2, 1},
+		{"the reserve is kept", allowance + 30 + 99, 100, 0, 1, 1},
+		{"none", 0, 0, 0, 0, allowance + 10},
+		{"the first stands", allowance + 20, 0, 10, 2, 40},
+		{"all stand on a full disk", 0, 1 << 30, 70, 3, 0},
+		{"a reserve beyond any disk", math.MaxInt64 / 2, math.MaxInt64, 0, 0, math.MaxInt64 - math.MaxInt64/2 + 10 + allowance},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			room := plan.Fit(tt.free, tt.reserve, tt.standing)
+			assert.Equal(t, exporter.Room{Free: tt.free, Reserve: tt.reserve, Standing: tt.standing, Fits: tt.fits, Missing: tt.missing}, room)
+		})
+	}
+}
