@@ -1,76 +1,100 @@
 package reference
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
 	"lockstep/coreml"
-	"lockstep/internal/half"
 	"lockstep/internal/mil"
 )
 
 // compiler turns one MIL function into steps.
 type compiler struct {
-	fn      *function
-	src     *mil.Function
-	scope   *mil.Scope
-	params  mil.Params // of the op at hand
-	op      *mil.Op    // the op at hand
-	at      int        // its index in src.Ops
-	index   map[string]int
+	fn     *function
+	src    *mil.Function
+	scope  *mil.Scope
+	op     *mil.Op    // the op at hand
+	params mil.Params // of the op at hand
+	at     int        // its index in src.Ops
+
 	values  []value
-	uses    []usage // by step
-	weights map[string]*mil.Op
-}
+	index   map[string]int        // of run-time values, and of constants once they are used
+	states  map[string]int        // the values that stand for the states' content
+	weights map[string]convWeight // results of constexpr ops
+	tables  map[tableKey]bool     // that the function uses
 
-// value is what the compiler knows of one value.
-type value struct {
-	typ   mil.Type
-	root  int  // the value whose buffer it shares; itself if it has its own
-	fixed bool // constant or state: never given a buffer
-}
+	lastUse map[string]int   // index of the last op that uses a value, see findLastUses
+	writes  map[string][]int // indices of the ops that write a state, ascending
 
-// usage is what a step reads and writes, for liveness.
-type usage struct{ reads, writes []int }
+	steps    []usage     // what fn.steps[i] reads and writes
+	accessed map[int]int // last step that reads or writes a state's content
+
+	room    budget
+	scratch int // elements that each worker needs beside the values
+	shared  int // elements that a step needs beside the values
+}
 
 // compile prepares f for execution: every op bound to buffers, every constant
 // decoded, everything that Predict needs allocated.
-func compile(p *pkg, f *mil.Function) (*function, error) {
+func compile(ctx context.Context, p *pkg, f *mil.Function) (*function, error) {
 	scope, err := mil.NewScope(f)
 	if err != nil {
 		return nil, err
 	}
 	c := &compiler{
-		fn:  &function{pkg: p, name: f.Name, bound: map[string]int{}},
-		src: f, scope: scope, index: map[string]int{}, weights: map[string]*mil.Op{},
+		fn:  &function{pkg: p, name: f.Name},
+		src: f, scope: scope,
+		index: map[string]int{}, states: map[string]int{}, weights: map[string]convWeight{},
+		tables: map[tableKey]bool{}, accessed: map[int]int{},
+		room: budget{left: p.limit, limit: p.limit},
 	}
+	c.lastUse, c.writes = findLastUses(f)
 	if err := c.signature(); err != nil {
 		return nil, err
 	}
 	for i, op := range f.Ops {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		c.op, c.params, c.at = op, scope.Params(op), i
 		if err := c.compileOp(); err != nil {
-			return nil, fmt.Errorf("function %s: op %s %q: %w", f.Name, op.Type, op.Name, err)
+			return nil, fmt.Errorf("%s: %w", opText(op), err)
 		}
 	}
 	if err := c.outputs(); err != nil {
 		return nil, err
 	}
-	c.allocate()
+	if err := c.allocate(); err != nil {
+		return nil, err
+	}
 	return c.fn, nil
+}
+
+// opText names an op and the values that it defines.
+func opText(op *mil.Op) string {
+	text := fmt.Sprintf("op %s %q", op.Type, op.Name)
+	for _, out := range op.Outputs {
+		if out.Name != op.Name {
+			text += fmt.Sprintf(", value %q", out.Name)
+		}
+	}
+	return text
 }
 
 // signature declares inputs and states.
 func (c *compiler) signature() error {
 	for _, in := range c.src.Inputs {
 		if in.Type.DType != mil.Float16 {
-			return fmt.Errorf("%w: function %s: input %q: want float16, found %s", ErrProgram, c.src.Name, in.Name, in.Type)
+			return fmt.Errorf("%w: input %q: want float16, found %s", ErrProgram, in.Name, in.Type)
 		}
-		feature := coreml.Feature{Name: in.Name, Shape: in.Type.Shape}
+		feature := coreml.Feature{Name: in.Name, Shape: slices.Clone(in.Type.Shape)}
 		if in.Type.State {
+			v := c.addValue(in.Name, mil.Tensor(mil.Float16, in.Type.Shape...))
+			c.values[v].kind = ofState
+			c.states[in.Name] = v
 			c.fn.sig.States = append(c.fn.sig.States, feature)
-			v := c.addValue(mil.Type{DType: mil.Float16, Shape: in.Type.Shape}, true)
-			c.fn.bound[in.Name] = v
+			c.fn.states = append(c.fn.states, v)
 			continue
 		}
 		v := c.define(in.Name, in.Type)
@@ -84,9 +108,9 @@ func (c *compiler) outputs() error {
 	for _, name := range c.src.Outputs {
 		v, err := c.valueOf(name)
 		if err != nil {
-			return fmt.Errorf("function %s: output: %w", c.src.Name, err)
+			return fmt.Errorf("output: %w", err)
 		}
-		feature := coreml.Feature{Name: name, Shape: c.values[v].typ.Shape}
+		feature := coreml.Feature{Name: name, Shape: slices.Clone(c.values[v].typ.Shape)}
 		c.fn.sig.Outputs = append(c.fn.sig.Outputs, feature)
 		c.fn.outputs = append(c.fn.outputs, port{feature, v})
 	}
@@ -99,14 +123,13 @@ func (c *compiler) compileOp() error {
 	case "const":
 		return nil // decoded where it is used
 	case "constexpr_blockwise_shift_scale":
-		c.weights[c.op.Outputs[0].Name] = c.op
-		return nil
+		return c.blockwise()
 	case "read_state":
 		return c.readState()
 	case "write_state":
 		return c.writeState()
 	case "reshape", "expand_dims", "squeeze":
-		return c.alias()
+		return c.reshape()
 	case "transpose":
 		return c.transpose()
 	case "split":
@@ -133,148 +156,47 @@ func (c *compiler) compileOp() error {
 	return fmt.Errorf("%w: the reference plane does not execute this op", ErrProgram)
 }
 
-func (c *compiler) addValue(t mil.Type, fixed bool) int {
-	v := len(c.values)
-	c.values = append(c.values, value{typ: t, root: v, fixed: fixed})
-	c.fn.values = append(c.fn.values, nil)
-	return v
-}
-
-// define adds a value with a buffer of its own.
-func (c *compiler) define(name string, t mil.Type) int {
-	v := c.addValue(t, false)
-	c.index[name] = v
-	return v
-}
-
-// result defines the op's i-th output, which must be float16.
-func (c *compiler) result(i int) (int, error) {
-	out := c.op.Outputs[i]
-	if out.Type.DType != mil.Float16 {
-		return 0, fmt.Errorf("%w: output %q: want float16, found %s", ErrProgram, out.Name, out.Type)
+// mayShare reports whether the result of an op may lie in its operand's buffer.
+func mayShare(op string) bool {
+	switch op {
+	case "reshape", "expand_dims", "squeeze", "split", "slice_by_index":
+		return true
 	}
-	return c.define(out.Name, out.Type), nil
+	return false
 }
 
-// share defines the op's output as a second name of v's buffer.
-func (c *compiler) share(v int) {
-	out := c.define(c.op.Outputs[0].Name, c.op.Outputs[0].Type)
-	c.values[out].root = c.values[v].root
-}
-
-// operand is the value bound to a parameter.
-func (c *compiler) operand(param string) (int, error) {
-	if name, ok := c.params.Value(param); ok {
-		v, err := c.valueOf(name)
-		if err != nil {
-			return 0, fmt.Errorf("parameter %s: %w", param, err)
+// findLastUses returns, for each value, the index of the last op that uses it
+// or a value that may share its buffer, and len(f.Ops) if that is an output;
+// and, for each state, the ops that write it.
+func findLastUses(f *mil.Function) (lastUse map[string]int, writes map[string][]int) {
+	lastUse, writes = map[string]int{}, map[string][]int{}
+	for _, name := range f.Outputs {
+		lastUse[name] = len(f.Ops)
+	}
+	for i, op := range slices.Backward(f.Ops) {
+		last := i
+		if mayShare(op.Type) {
+			for _, out := range op.Outputs {
+				last = max(last, lastUse[out.Name])
+			}
 		}
-		return v, nil
-	}
-	lit := c.params.Literal(param)
-	if lit == nil {
-		return 0, fmt.Errorf("%w: parameter %s: missing", ErrProgram, param)
-	}
-	return c.constant(lit)
-}
-
-// valueOf resolves a name: run-time value, const, or constexpr result.
-func (c *compiler) valueOf(name string) (int, error) {
-	if v, ok := c.index[name]; ok {
-		return v, nil
-	}
-	var v int
-	var err error
-	if op, ok := c.weights[name]; ok {
-		v, err = c.dequantised(op)
-	} else if lit := c.scope.Literal(name); lit != nil {
-		v, err = c.constant(lit)
-	} else {
-		err = fmt.Errorf("%w: value %q is neither a tensor nor a constant", ErrProgram, name)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("value %q: %w", name, err)
-	}
-	c.index[name] = v
-	return v, nil
-}
-
-// constant decodes a float16 literal.
-func (c *compiler) constant(lit *mil.Literal) (int, error) {
-	if lit.Type.DType != mil.Float16 {
-		return 0, fmt.Errorf("%w: want a float16 constant, found %s", ErrProgram, lit.Type)
-	}
-	data, err := c.halfs(lit)
-	if err != nil {
-		return 0, err
-	}
-	v := c.addValue(lit.Type, true)
-	c.fn.values[v] = make([]float32, len(data))
-	half.Decode(c.fn.values[v], data)
-	return v, nil
-}
-
-// add appends a step for the op at hand.
-func (c *compiler) add(reads, writes []int, run func()) {
-	c.fn.steps = append(c.fn.steps, step{op: fmt.Sprintf("op %s %q", c.op.Type, c.op.Name), run: run})
-	c.uses = append(c.uses, usage{reads, writes})
-}
-
-// allocate gives each value a buffer and reuses it once the value is dead.
-func (c *compiler) allocate() {
-	last := make([]int, len(c.values)) // last step that reads the root
-	for s, u := range c.uses {
-		for _, v := range u.reads {
-			last[c.values[v].root] = s
-		}
-	}
-	for _, p := range c.fn.outputs {
-		last[c.values[p.value].root] = len(c.uses)
-	}
-	pools := map[int][][]float32{} // free buffers by length
-	take := func(v int) {
-		n := mil.NumElements(c.values[v].typ.Shape)
-		if free := pools[n]; len(free) > 0 {
-			c.fn.values[v], pools[n] = free[len(free)-1], free[:len(free)-1]
-			return
-		}
-		c.fn.values[v] = make([]float32, n)
-	}
-	for _, p := range c.fn.inputs {
-		take(p.value)
-	}
-	freed := make([]bool, len(c.values))
-	for s, u := range c.uses {
-		for _, v := range u.writes {
-			take(v)
-		}
-		for _, v := range slices.Concat(u.reads, u.writes) {
-			root := c.values[v].root
-			if last[root] <= s && !freed[root] && !c.values[root].fixed {
-				freed[root] = true
-				buf := c.fn.values[root]
-				pools[len(buf)] = append(pools[len(buf)], buf)
+		for _, arg := range op.Args {
+			for _, b := range arg.Bindings {
+				if b.Name != "" {
+					lastUse[b.Name] = max(last, lastUse[b.Name])
+				}
 			}
 		}
 	}
-	c.resolveShared()
-}
-
-// resolveShared points every alias at its root's buffer. States are bound anew
-// on each pass, so their aliases are listed for bind.
-func (c *compiler) resolveShared() {
-	stateOf := map[int]string{}
-	for name, v := range c.fn.bound {
-		stateOf[v] = name
-	}
-	for v, info := range c.values {
-		if info.root == v {
+	for i, op := range f.Ops {
+		if op.Type != "write_state" {
 			continue
 		}
-		if name, ok := stateOf[info.root]; ok {
-			c.fn.aliases = append(c.fn.aliases, alias{state: name, value: v})
-			continue
+		for _, arg := range op.Args {
+			if arg.Param == "input" {
+				writes[arg.Bindings[0].Name] = append(writes[arg.Bindings[0].Name], i)
+			}
 		}
-		c.fn.values[v] = c.fn.values[info.root]
 	}
+	return lastUse, writes
 }

@@ -16,17 +16,17 @@ type function struct {
 	pkg    *pkg
 	name   string
 	sig    coreml.Signature
-	values [][]float32 // by value index; states are bound per pass
+	values [][]float32 // by value index; what lies in a state is bound per pass
 	steps  []step
-
-	// bound and aliases are the values that show a state's content: they point
-	// at the caller's state during a pass.
-	bound   map[string]int
-	aliases []alias
 
 	inputs  []port
 	outputs []port
-	work    sync.WaitGroup // of the step that runs
+	states  []int // values that stand for the states, in declared order
+	views   []view
+
+	scratch [][]float32 // for each worker
+	shared  []float32   // for the step that runs
+	job     job         // of the step that runs
 	running sync.Mutex
 }
 
@@ -36,11 +36,8 @@ type step struct {
 	run func()
 }
 
-// alias is a value that shares a state's buffer.
-type alias struct {
-	state string
-	value int
-}
+// view is a value that lies in a state.
+type view struct{ value, state, lo, hi int }
 
 // port is an input or output and its value.
 type port struct {
@@ -48,10 +45,15 @@ type port struct {
 	value   int
 }
 
+// each runs work of the step at hand on the package's workers.
+func (f *function) each(n, grain int, run func(worker, lo, hi int)) {
+	f.pkg.pool.each(&f.job, n, grain, run)
+}
+
 // Name implements coreml.Function.
 func (f *function) Name() string { return f.name }
 
-// Signature implements coreml.Function.
+// Signature implements coreml.Function. Its slices must not be written to.
 func (f *function) Signature() coreml.Signature { return f.sig }
 
 // ComputePlan implements coreml.Function: the reference plane has none.
@@ -59,42 +61,59 @@ func (f *function) ComputePlan(context.Context) (*coreml.ComputePlan, error) {
 	return nil, coreml.ErrNoComputePlan
 }
 
-// Predict implements coreml.Function. It refuses non-finite inputs before the
-// state is touched, and reports non-finite outputs after the pass; the state
-// is then not to be trusted.
+// Predict implements coreml.Function. What does not fit the signature and
+// non-finite inputs are refused before the state is touched. Where ctx ends the
+// pass between two operations, or an output is not finite, the pass has
+// written to the state and must not be counted on; the outputs are then filled
+// in the second case only. Passes of one function, and passes on one state,
+// wait for each other.
 func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
 	f.running.Lock()
 	defer f.running.Unlock()
-	if err := f.pkg.usable(ctx); err != nil {
+	if err := f.pkg.acquire(); err != nil {
+		return err
+	}
+	defer f.pkg.release()
+	if err := f.predict(ctx, inputs, st, outputs); err != nil {
+		return fmt.Errorf("function %s: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *function) predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
+	if err := checkPorts("input", f.inputs, inputs); err != nil {
+		return err
+	}
+	if err := checkPorts("output", f.outputs, outputs); err != nil {
 		return err
 	}
 	if err := f.load(inputs); err != nil {
 		return err
 	}
-	if err := checkPorts(f, "output", f.outputs, outputs); err != nil {
-		return err
-	}
-	if err := f.bind(st); err != nil {
-		return err
+	if len(f.states) > 0 {
+		s, ok := st.(*state)
+		if !ok || s == nil || s.pkg != f.pkg {
+			return fmt.Errorf("%w: want a state made by this package, found another", ErrTensor)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		f.bind(s)
+		defer f.unbind()
 	}
 	for i := range f.steps {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("function %s: stopped before %s: %w", f.name, f.steps[i].op, err)
+			return fmt.Errorf("stopped before %s: %w", f.steps[i].op, err)
 		}
 		f.steps[i].run()
 	}
 	return f.store(outputs)
 }
 
-// load checks the inputs and copies them in.
+// load checks the inputs' values and copies them in.
 func (f *function) load(inputs map[string]coreml.Tensor) error {
-	if err := checkPorts(f, "input", f.inputs, inputs); err != nil {
-		return err
-	}
 	for _, p := range f.inputs {
-		data := inputs[p.feature.Name].Data
-		if i := half.FirstNonFinite(data); i >= 0 {
-			return fmt.Errorf("function %s: input %q at %v: %w", f.name, p.feature.Name, position(i, p.feature.Shape), coreml.ErrNonFinite)
+		if err := checkFinite("input", p, inputs); err != nil {
+			return err
 		}
 	}
 	for _, p := range f.inputs {
@@ -103,56 +122,76 @@ func (f *function) load(inputs map[string]coreml.Tensor) error {
 	return nil
 }
 
-// store copies the outputs out and reports the first non-finite value.
+// store copies all outputs out and reports the first non-finite value.
 func (f *function) store(outputs map[string]coreml.Tensor) error {
 	for _, p := range f.outputs {
-		data := outputs[p.feature.Name].Data
-		half.Encode(data, f.values[p.value])
-		if i := half.FirstNonFinite(data); i >= 0 {
-			return fmt.Errorf("function %s: output %q at %v: %w", f.name, p.feature.Name, position(i, p.feature.Shape), coreml.ErrNonFinite)
+		half.Encode(outputs[p.feature.Name].Data, f.values[p.value])
+	}
+	for _, p := range f.outputs {
+		if err := checkFinite("output", p, outputs); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// bind points the state values at the caller's state.
-func (f *function) bind(st coreml.State) error {
-	if len(f.bound) == 0 {
-		return nil
+// bind points the values that lie in states at the caller's.
+func (f *function) bind(s *state) {
+	for _, v := range f.views {
+		f.values[v.value] = s.caches[v.state][v.lo:v.hi]
 	}
-	s, ok := st.(*state)
-	if !ok || s.pkg != f.pkg {
-		return fmt.Errorf("%w: function %s: the state was not made by this package", ErrTensor, f.name)
+}
+
+// unbind lets go of the caller's state.
+func (f *function) unbind() {
+	for _, v := range f.views {
+		f.values[v.value] = nil
 	}
-	for name, v := range f.bound {
-		f.values[v] = s.caches[name]
-	}
-	for _, a := range f.aliases {
-		f.values[a.value] = s.caches[a.state]
-	}
-	return nil
 }
 
 // checkPorts compares the caller's tensors with the signature.
-func checkPorts(f *function, kind string, ports []port, got map[string]coreml.Tensor) error {
+func checkPorts(kind string, ports []port, got map[string]coreml.Tensor) error {
 	for _, p := range ports {
 		t, ok := got[p.feature.Name]
 		if !ok {
-			return fmt.Errorf("%w: function %s: %s %q: missing", ErrTensor, f.name, kind, p.feature.Name)
+			return fmt.Errorf("%w: %s %q: missing", ErrTensor, kind, p.feature.Name)
 		}
-		if !slices.Equal(t.Shape, p.feature.Shape) || len(t.Data) != len(f.values[p.value]) {
-			return fmt.Errorf("%w: function %s: %s %q: want shape %v, found %v with %d values",
-				ErrTensor, f.name, kind, p.feature.Name, p.feature.Shape, t.Shape, len(t.Data))
-		}
-	}
-	if len(got) != len(ports) {
-		for name := range got {
-			if !slices.ContainsFunc(ports, func(p port) bool { return p.feature.Name == name }) {
-				return fmt.Errorf("%w: function %s: %s %q: the function has none of that name", ErrTensor, f.name, kind, name)
-			}
+		if !slices.Equal(t.Shape, p.feature.Shape) || len(t.Data) != p.elements() {
+			return fmt.Errorf("%w: %s %q: want shape %v, found %v with %d values",
+				ErrTensor, kind, p.feature.Name, p.feature.Shape, t.Shape, len(t.Data))
 		}
 	}
-	return nil
+	if len(got) == len(ports) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s %q: the function has none of that name", ErrTensor, kind, extra(ports, got))
+}
+
+// extra is the first name, in order, that no port has.
+func extra(ports []port, got map[string]coreml.Tensor) string {
+	var names []string
+	for name := range got {
+		if !slices.ContainsFunc(ports, func(p port) bool { return p.feature.Name == name }) {
+			names = append(names, name)
+		}
+	}
+	return slices.Min(names)
+}
+
+func (p port) elements() int {
+	n := 1
+	for _, d := range p.feature.Shape {
+		n *= d
+	}
+	return n
+}
+
+func checkFinite(kind string, p port, tensors map[string]coreml.Tensor) error {
+	i := half.FirstNonFinite(tensors[p.feature.Name].Data)
+	if i < 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %q at %v: %w", kind, p.feature.Name, position(i, p.feature.Shape), coreml.ErrNonFinite)
 }
 
 // position turns a row-major index into coordinates.

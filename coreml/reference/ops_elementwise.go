@@ -21,17 +21,34 @@ type binaryKernels struct {
 func kernelsOf(op string) binaryKernels {
 	switch op {
 	case "add":
-		return binaryKernels{kernel.Add, kernel.AddScalar, func(dst []float32, a float32, b []float32) { kernel.AddScalar(dst, b, a) }}
+		return binaryKernels{kernel.Add, kernel.AddScalar, swapped(kernel.AddScalar)}
 	case "mul":
-		return binaryKernels{kernel.Mul, kernel.MulScalar, func(dst []float32, a float32, b []float32) { kernel.MulScalar(dst, b, a) }}
+		return binaryKernels{kernel.Mul, kernel.MulScalar, swapped(kernel.MulScalar)}
 	case "sub":
 		return binaryKernels{kernel.Sub, kernel.SubScalar, kernel.ScalarSub}
 	case "real_div":
 		return binaryKernels{kernel.Div, kernel.DivScalar, kernel.ScalarDiv}
 	case "maximum":
-		return binaryKernels{kernel.Max, kernel.MaxScalar, func(dst []float32, a float32, b []float32) { kernel.MaxScalar(dst, b, a) }}
+		return binaryKernels{kernel.Max, kernel.MaxScalar, swapped(kernel.MaxScalar)}
 	default:
-		return binaryKernels{kernel.Min, kernel.MinScalar, func(dst []float32, a float32, b []float32) { kernel.MinScalar(dst, b, a) }}
+		return binaryKernels{kernel.Min, kernel.MinScalar, swapped(kernel.MinScalar)}
+	}
+}
+
+// swapped makes of a commutative op the form with the scalar on the left.
+func swapped(vs func(dst, a []float32, b float32)) func(dst []float32, a float32, b []float32) {
+	return func(dst []float32, a float32, b []float32) { vs(dst, b, a) }
+}
+
+// apply computes a run of the result. An operand of step 0 is a scalar.
+func (k binaryKernels) apply(out, xs, ys []float32, stepX, stepY int) {
+	switch {
+	case stepX == 1 && stepY == 1:
+		k.vv(out, xs[:len(out)], ys[:len(out)])
+	case stepX == 1:
+		k.vs(out, xs[:len(out)], ys[0])
+	default:
+		k.sv(out, xs[0], ys[:len(out)])
 	}
 }
 
@@ -51,37 +68,21 @@ func (c *compiler) binary() error {
 	}
 	b := newBroadcast(c.values[x].typ.Shape, c.values[y].typ.Shape, c.values[dst].typ.Shape)
 	k, f := kernelsOf(c.op.Type), c.fn
+	if b.rows == 1 { // one run: cut the run itself
+		run := func(_, lo, hi int) {
+			k.apply(f.values[dst][lo:hi], f.values[x][lo*b.innerX:], f.values[y][lo*b.innerY:], b.innerX, b.innerY)
+		}
+		c.add([]int{x, y}, []int{dst}, func() { f.each(b.inner, elementGrain, run) })
+		return nil
+	}
 	run := func(_, lo, hi int) {
 		xs, ys, out := f.values[x], f.values[y], f.values[dst]
 		for r := lo; r < hi; r++ {
 			ox, oy := b.offsets(r)
-			row := out[r*b.inner : (r+1)*b.inner]
-			switch {
-			case b.innerX == 1 && b.innerY == 1:
-				k.vv(row, xs[ox:ox+b.inner], ys[oy:oy+b.inner])
-			case b.innerX == 1:
-				k.vs(row, xs[ox:ox+b.inner], ys[oy])
-			default:
-				k.sv(row, xs[ox], ys[oy:oy+b.inner])
-			}
+			k.apply(out[r*b.inner:(r+1)*b.inner], xs[ox:], ys[oy:], b.innerX, b.innerY)
 		}
 	}
-	if b.rows == 1 { // one contiguous run: cut the run itself
-		run = func(_, lo, hi int) {
-			xs, ys, out := f.values[x], f.values[y], f.values[dst][lo:hi]
-			switch {
-			case b.innerX == 1 && b.innerY == 1:
-				k.vv(out, xs[lo:hi], ys[lo:hi])
-			case b.innerX == 1:
-				k.vs(out, xs[lo:hi], ys[0])
-			default:
-				k.sv(out, xs[0], ys[lo:hi])
-			}
-		}
-		c.add([]int{x, y}, []int{dst}, func() { f.pkg.pool.each(&f.work, b.inner, elementGrain, run) })
-		return nil
-	}
-	c.add([]int{x, y}, []int{dst}, func() { f.pkg.pool.each(&f.work, b.rows, 1+elementGrain/b.inner, run) })
+	c.add([]int{x, y}, []int{dst}, func() { f.each(b.rows, 1+elementGrain/b.inner, run) })
 	return nil
 }
 
@@ -90,7 +91,7 @@ func (c *compiler) binary() error {
 type broadcast struct {
 	rows, inner    int
 	innerX, innerY int
-	sizes          []int // of the outer axes
+	sizes          []int // of the outer axes, innermost first
 	stepX, stepY   []int
 }
 
@@ -152,27 +153,14 @@ func (c *compiler) unary() error {
 	if err != nil {
 		return err
 	}
-	name := c.op.Type
-	if name == "gelu" {
-		name += "/" + c.params.String("mode", "EXACT")
-	}
-	table, err := c.fn.pkg.table(name, c.params.Half("epsilon", defaultEpsilon(name)))
+	table, err := c.table()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrProgram, err)
+		return err
 	}
-	f := c.fn
+	f, n := c.fn, c.values[x].elements
 	run := func(_, lo, hi int) { table.Apply(f.values[dst][lo:hi], f.values[x][lo:hi]) }
-	n := mil.NumElements(c.values[x].typ.Shape)
-	c.add([]int{x}, []int{dst}, func() { f.pkg.pool.each(&f.work, n, elementGrain, run) })
+	c.add([]int{x}, []int{dst}, func() { f.each(n, elementGrain, run) })
 	return nil
-}
-
-// defaultEpsilon is the op's epsilon where a program leaves it out.
-func defaultEpsilon(op string) float32 {
-	if op == "rsqrt" {
-		return 1e-12
-	}
-	return 0
 }
 
 // tableKey names a unary table.
@@ -181,17 +169,33 @@ type tableKey struct {
 	epsilon float32
 }
 
-// table returns the package's table of a unary op, made once.
-func (p *pkg) table(op string, epsilon float32) (*kernel.Table, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := tableKey{op, epsilon}
+// tableBytes is the size of a table: 65,536 float32 values.
+const tableBytes = 4 << 16
+
+// table returns the table of the unary op at hand. The package keeps it.
+func (c *compiler) table() (*kernel.Table, error) {
+	key := tableKey{op: c.op.Type}
+	switch key.op {
+	case "gelu":
+		key.op += "/" + c.params.String("mode", mil.GeluExact)
+	case "rsqrt":
+		key.epsilon = c.params.Half("epsilon", 1e-12)
+	}
+	if !c.tables[key] { // whoever made it, so that the outcome does not depend on earlier calls
+		if err := c.room.take(tableBytes); err != nil {
+			return nil, err
+		}
+		c.tables[key] = true
+	}
+	p := c.fn.pkg
+	p.tablesMu.Lock()
+	defer p.tablesMu.Unlock()
 	if t, ok := p.tables[key]; ok {
 		return t, nil
 	}
-	t, err := kernel.Unary(op, epsilon)
+	t, err := kernel.Unary(key.op, key.epsilon)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrProgram, err)
 	}
 	p.tables[key] = t
 	return t, nil

@@ -5,12 +5,19 @@ import (
 	"slices"
 
 	"lockstep/coreml/reference/kernel"
+	"lockstep/internal/half"
 	"lockstep/internal/mil"
 )
+
+// productGrain is how many products make a range worth a worker.
+const productGrain = 1 << 14
 
 // conv is a 1x1 convolution: a product of the stored weight [out, in] with the
 // columns of x, one per row of the pass. Work is split over output channels.
 func (c *compiler) conv() error {
+	if err := c.pointwise(); err != nil {
+		return err
+	}
 	x, err := c.operand("x")
 	if err != nil {
 		return err
@@ -19,33 +26,43 @@ func (c *compiler) conv() error {
 	if err != nil {
 		return err
 	}
-	if err := c.pointwise(); err != nil {
-		return err
+	reads, bias := []int{x}, -1
+	if c.params.Has("bias") {
+		if bias, err = c.operand("bias"); err != nil {
+			return err
+		}
+		reads = append(reads, bias)
 	}
 	dst, err := c.result(0)
 	if err != nil {
 		return err
 	}
-	in, out := c.values[x].typ.Shape, c.values[dst].typ.Shape
-	k, rows, cols := in[1], out[1], mil.NumElements(in[2:])
-
+	in := c.values[x].typ.Shape
+	k, rows, cols := in[1], w.typ.Shape[0], mil.NumElements(in[2:])
+	if cols > 1 {
+		c.needShared(k * cols)
+	}
 	f := c.fn
-	columns := make([]float32, k*cols) // x with each column contiguous
+	columns := func() []float32 { // x with each column contiguous
+		if cols == 1 {
+			return f.values[x]
+		}
+		return f.shared[:k*cols]
+	}
 	run := func(_, lo, hi int) {
 		part := f.values[dst][lo*cols : hi*cols]
-		if w.quants != nil {
-			scales := w.scales
-			if len(scales) > 1 {
-				scales = scales[lo:hi]
-			}
-			kernel.ConvInt8(part, w.quants[lo*k:hi*k], scales, columns, k, cols)
+		if bias < 0 {
+			w.rows(lo, hi, k).product(part, columns(), k, cols)
 			return
 		}
-		kernel.ConvHalf(part, w.halfs[lo*k:hi*k], columns, k, cols)
+		w.rows(lo, hi, k).sums(part, columns(), k, cols)
+		addBias(part, f.values[bias][lo:hi], cols)
 	}
-	c.add([]int{x}, []int{dst}, func() {
-		transposeInto(columns, f.values[x], k, cols)
-		f.pkg.pool.each(&f.work, rows, 1+(1<<14)/max(1, k), run)
+	c.add(reads, []int{dst}, func() {
+		if cols > 1 {
+			transposeInto(columns(), f.values[x], k, cols)
+		}
+		f.each(rows, 1+productGrain/k, run)
 	})
 	return nil
 }
@@ -53,31 +70,69 @@ func (c *compiler) conv() error {
 // pointwise reports what keeps the conv at hand from being a plain 1x1.
 func (c *compiler) pointwise() error {
 	p := c.params
-	weight := c.scope.Type(firstName(p, "weight")).Shape
-	plain := len(weight) == 4 && weight[2] == 1 && weight[3] == 1 && !p.Has("bias") && p.Int("groups", 1) == 1 &&
-		allEqual(p.Ints("strides"), 1) && allEqual(p.Ints("pad"), 0) && allEqual(p.Ints("dilations"), 1)
-	name, _ := p.Value("x")
-	if x := c.scope.Type(name).Shape; !plain || len(x) != 4 || x[0] != 1 {
-		return fmt.Errorf("%w: want a 1x1 conv of one image, stride 1, no pad, no groups, no bias", ErrProgram)
+	x, weight := p.Type("x").Shape, p.Type("weight").Shape
+	switch {
+	case !allEqual(weight[2:], 1):
+		return fmt.Errorf("%w: parameter weight: want a kernel of 1 in each direction, found shape %v", ErrProgram, weight)
+	case x[0] != 1:
+		return fmt.Errorf("%w: parameter x: want a batch of 1, found shape %v", ErrProgram, x)
+	case p.Int("groups", 1) != 1:
+		return fmt.Errorf("%w: parameter groups: want 1, found %d", ErrProgram, p.Int("groups", 1))
+	case !allEqual(p.Ints("strides"), 1):
+		return fmt.Errorf("%w: parameter strides: want 1 in each direction, found %v", ErrProgram, p.Ints("strides"))
+	case !allEqual(p.Ints("pad"), 0):
+		return fmt.Errorf("%w: parameter pad: want 0 on each side, found %v", ErrProgram, p.Ints("pad"))
 	}
-	return nil
-}
-
-func firstName(p mil.Params, param string) string {
-	name, _ := p.Value(param)
-	return name
+	return nil // with a kernel of 1, dilations and the other pad types change nothing
 }
 
 func allEqual(ints []int, want int) bool {
 	return !slices.ContainsFunc(ints, func(i int) bool { return i != want })
 }
 
+// rows are the rows lo to hi of a weight of k columns.
+func (w convWeight) rows(lo, hi, k int) convWeight {
+	if w.quants == nil {
+		return convWeight{halfs: w.halfs[lo*k : hi*k]}
+	}
+	scales := w.scales
+	if len(scales) > 1 {
+		scales = scales[lo:hi]
+	}
+	return convWeight{quants: w.quants[lo*k : hi*k], scales: scales}
+}
+
+// product computes the rows' products with the columns of x.
+func (w convWeight) product(dst, x []float32, k, cols int) {
+	if w.quants == nil {
+		kernel.ConvHalf(dst, w.halfs, x, k, cols)
+	} else {
+		kernel.ConvInt8(dst, w.quants, w.scales, x, k, cols)
+	}
+}
+
+// sums is product without the rounding to float16.
+func (w convWeight) sums(dst, x []float32, k, cols int) {
+	if w.quants == nil {
+		kernel.ConvHalfSums(dst, w.halfs, x, k, cols)
+	} else {
+		kernel.ConvInt8Sums(dst, w.quants, w.scales, x, k, cols)
+	}
+}
+
+// addBias adds each row's bias to its sums and rounds them.
+func addBias(dst, bias []float32, cols int) {
+	for r, b := range bias {
+		row := dst[r*cols : (r+1)*cols]
+		for i := range row {
+			row[i] += b
+		}
+	}
+	half.Round(dst)
+}
+
 // transposeInto writes src [rows, cols] as dst [cols, rows].
 func transposeInto(dst, src []float32, rows, cols int) {
-	if cols == 1 {
-		copy(dst, src)
-		return
-	}
 	for r := range rows {
 		for t, v := range src[r*cols : (r+1)*cols] {
 			dst[t*rows+r] = v
@@ -85,18 +140,8 @@ func transposeInto(dst, src []float32, rows, cols int) {
 	}
 }
 
-// product is the geometry of a batched matmul: per batch, x [m, k] times
-// y [k, n], or y [n, k] transposed.
-type product struct {
-	m, n, k int
-	batches []struct{ x, y int } // offsets of each batch's operands
-}
-
 // matmul multiplies the last two axes, broadcasting the others.
 func (c *compiler) matmul() error {
-	if c.params.Bool("transpose_x", false) {
-		return fmt.Errorf("%w: transpose_x is not executed", ErrProgram)
-	}
 	x, err := c.operand("x")
 	if err != nil {
 		return err
@@ -104,6 +149,9 @@ func (c *compiler) matmul() error {
 	y, err := c.operand("y")
 	if err != nil {
 		return err
+	}
+	if c.params.Bool("transpose_x", false) {
+		x = c.transposed(x)
 	}
 	dst, err := c.result(0)
 	if err != nil {
@@ -118,33 +166,69 @@ func (c *compiler) matmul() error {
 	return nil
 }
 
+// transposed adds a step that swaps the last two axes of x.
+func (c *compiler) transposed(x int) int {
+	shape, strides := slices.Clone(c.values[x].typ.Shape), rowMajor(c.values[x].typ.Shape)
+	a, b := len(shape)-2, len(shape)-1
+	shape[a], shape[b] = shape[b], shape[a]
+	strides[a], strides[b] = strides[b], strides[a]
+	v := c.addValue("", mil.Tensor(mil.Float16, shape...))
+	c.gather(x, v, 0, strides)
+	return v
+}
+
+// product is the geometry of a batched matmul: per batch, x [m, k] times
+// y [k, n], or y [n, k] transposed.
+type product struct {
+	m, n, k int
+	batches int
+	batch   broadcast
+}
+
 func newProduct(x, y, out []int) product {
 	r := len(out)
-	g := product{m: out[r-2], n: out[r-1], k: x[len(x)-1]}
-	b := newBroadcast(x[:len(x)-2], y[:len(y)-2], out[:r-2])
-	for i := range mil.NumElements(out[:r-2]) {
-		ox, oy := b.offsets(i / b.inner)
-		ox, oy = ox+i%b.inner*b.innerX, oy+i%b.inner*b.innerY
-		g.batches = append(g.batches, struct{ x, y int }{ox * g.m * g.k, oy * g.k * g.n})
+	g := product{m: out[r-2], n: out[r-1], k: x[len(x)-1], batches: mil.NumElements(out[:r-2])}
+	g.batch = newBroadcast(x[:len(x)-2], y[:len(y)-2], out[:r-2])
+	if g.batch.rows == 1 && g.batch.innerX == 1 && g.batch.innerY == 0 { // one y for all: x is one matrix
+		g.m, g.batches = g.m*g.batches, 1
 	}
 	return g
 }
 
-// matmulRows: y's rows are contiguous vectors; work is split over them.
+// operands are the offsets of batch b's operands.
+func (g *product) operands(b int) (x, y int) {
+	x, y = g.batch.offsets(b / g.batch.inner)
+	at := b % g.batch.inner
+	return (x + at*g.batch.innerX) * g.m * g.k, (y + at*g.batch.innerY) * g.k * g.n
+}
+
+// matmulRows: y's rows are contiguous vectors; work is split over them. The
+// results of one range of them pass through the shared buffer, as they do not
+// lie together.
 func (c *compiler) matmulRows(x, y, dst int, g product) {
 	f := c.fn
+	if g.m > 1 {
+		c.needShared(g.m * g.n)
+	}
 	run := func(_, lo, hi int) {
 		xs, ys, out := f.values[x], f.values[y], f.values[dst]
-		for b, at := range g.batches {
+		for b := range g.batches {
+			atX, atY := g.operands(b)
+			rows, columns := xs[atX:atX+g.m*g.k], ys[atY+lo*g.k:atY+hi*g.k]
+			to := out[b*g.m*g.n : (b+1)*g.m*g.n]
+			if g.m == 1 {
+				kernel.MatMulTransposed(to[lo:hi], rows, columns, 1, hi-lo, g.k)
+				continue
+			}
+			part := f.shared[lo*g.m : hi*g.m]
+			kernel.MatMulTransposed(part, rows, columns, g.m, hi-lo, g.k)
 			for m := range g.m {
-				row := xs[at.x+m*g.k : at.x+(m+1)*g.k]
-				part := out[(b*g.m+m)*g.n+lo : (b*g.m+m)*g.n+hi]
-				kernel.MatMulTransposed(part, row, ys[at.y+lo*g.k:at.y+hi*g.k], 1, hi-lo, g.k)
+				copy(to[m*g.n+lo:m*g.n+hi], part[m*(hi-lo):])
 			}
 		}
 	}
-	grain := 1 + (1<<14)/max(1, g.k*g.m*len(g.batches))
-	c.add([]int{x, y}, []int{dst}, func() { f.pkg.pool.each(&f.work, g.n, grain, run) })
+	grain := 1 + productGrain/g.k/g.m/g.batches
+	c.add([]int{x, y}, []int{dst}, func() { f.each(g.n, grain, run) })
 }
 
 // matmulColumns: y's columns are summed side by side; work is split over the
@@ -154,12 +238,13 @@ func (c *compiler) matmulColumns(x, y, dst int, g product) {
 	run := func(_, lo, hi int) {
 		xs, ys, out := f.values[x], f.values[y], f.values[dst]
 		for r := lo; r < hi; {
-			at, m := g.batches[r/g.m], r%g.m
+			m := r % g.m
 			rows := min(g.m-m, hi-r)
-			kernel.MatMul(out[r*g.n:(r+rows)*g.n], xs[at.x+m*g.k:at.x+(m+rows)*g.k], ys[at.y:at.y+g.k*g.n], rows, g.k, g.n)
+			atX, atY := g.operands(r / g.m)
+			kernel.MatMul(out[r*g.n:(r+rows)*g.n], xs[atX+m*g.k:atX+(m+rows)*g.k], ys[atY:atY+g.k*g.n], rows, g.k, g.n)
 			r += rows
 		}
 	}
-	rows := g.m * len(g.batches)
-	c.add([]int{x, y}, []int{dst}, func() { f.pkg.pool.each(&f.work, rows, 1+(1<<14)/max(1, g.k*g.n), run) })
+	grain := 1 + productGrain/g.k/g.n
+	c.add([]int{x, y}, []int{dst}, func() { f.each(g.m*g.batches, grain, run) })
 }

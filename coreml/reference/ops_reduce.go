@@ -8,14 +8,15 @@ import (
 	"lockstep/internal/mil"
 )
 
-// lanes lists, for a reduction over some axes, where each reduced vector
-// begins and where its elements lie from there, in row-major order.
-type lanes struct {
-	begin []int
-	step  []int
+// vectors is the geometry of a reduction: count vectors of length elements,
+// outer giving where each begins and inner where its elements lie from there,
+// in row-major order.
+type vectors struct {
+	outer, inner  walk
+	count, length int
 }
 
-func newLanes(shape, axes []int) lanes {
+func newVectors(shape, axes []int) vectors {
 	strides := rowMajor(shape)
 	reduced := make([]bool, len(shape))
 	for _, a := range axes {
@@ -29,59 +30,91 @@ func newLanes(shape, axes []int) lanes {
 			outerSizes, outerSteps = append(outerSizes, shape[d]), append(outerSteps, strides[d])
 		}
 	}
-	return lanes{begin: offsets(outerSizes, outerSteps), step: offsets(innerSizes, innerSteps)}
+	return vectors{
+		outer: newWalk(outerSizes, outerSteps), inner: newWalk(innerSizes, innerSteps),
+		count: mil.NumElements(outerSizes), length: mil.NumElements(innerSizes),
+	}
 }
 
-// offsets lists the offset of each index over the axes, row-major.
-func offsets(sizes, strides []int) []int {
-	w := newWalk(sizes, strides)
-	out := make([]int, mil.NumElements(sizes))
-	for i := range out {
-		out[i] = w.offset(i)
+// stride is the distance of a vector's elements; ok is false if that is not
+// one number.
+func (g *vectors) stride() (stride int, ok bool) {
+	switch len(g.inner.sizes) {
+	case 0:
+		return 1, true
+	case 1:
+		return g.inner.strides[0], true
 	}
-	return out
+	return 0, false
 }
 
 // contiguous reports whether each vector is a run of memory.
-func (l lanes) contiguous() bool {
-	return len(l.step) == 0 || l.step[len(l.step)-1] == len(l.step)-1
+func (g *vectors) contiguous() bool {
+	stride, ok := g.stride()
+	return ok && stride == 1
 }
 
 // load returns vector i of src, gathered into scratch unless it is contiguous.
-func (l lanes) load(scratch, src []float32, i int) []float32 {
-	at := l.begin[i]
-	if l.contiguous() {
-		return src[at : at+len(l.step)]
-	}
-	for k, s := range l.step {
-		scratch[k] = src[at+s]
+func (g *vectors) load(scratch, src []float32, i int) []float32 {
+	at := g.outer.offset(i)
+	stride, ok := g.stride()
+	switch {
+	case stride == 1:
+		return src[at : at+g.length]
+	case ok:
+		for k := range scratch {
+			scratch[k] = src[at+k*stride]
+		}
+	default:
+		for k := range scratch {
+			scratch[k] = src[at+g.inner.offset(k)]
+		}
 	}
 	return scratch
 }
 
-// store writes vector i of dst.
-func (l lanes) store(dst, vector []float32, i int) {
-	at := l.begin[i]
-	for k, s := range l.step {
-		dst[at+s] = vector[k]
+// slot returns where the results of vector i are to go: its place in dst if it
+// is contiguous, else scratch, which store then distributes.
+func (g *vectors) slot(scratch, dst []float32, i int) []float32 {
+	if !g.contiguous() {
+		return scratch
+	}
+	at := g.outer.offset(i)
+	return dst[at : at+g.length]
+}
+
+// store distributes what slot gave, if that was scratch.
+func (g *vectors) store(dst, scratch []float32, i int) {
+	if g.contiguous() {
+		return
+	}
+	at := g.outer.offset(i)
+	stride, ok := g.stride()
+	for k, v := range scratch {
+		if ok {
+			dst[at+k*stride] = v
+		} else {
+			dst[at+g.inner.offset(k)] = v
+		}
 	}
 }
 
-// vectorOp runs body on every reduced vector, in parallel over vectors. body
-// gets two scratch vectors of its worker.
-func (c *compiler) vectorOp(x, dst int, reads []int, l lanes, body func(src, dst []float32, i int, in, out []float32)) {
-	f, n := c.fn, len(l.step)
-	scratch := make([][]float32, f.pkg.pool.workers)
-	for w := range scratch {
-		scratch[w] = make([]float32, 2*n)
+// forVectors adds a step that runs body on every vector, in parallel. body gets
+// scratch vectors for what is not contiguous.
+func (c *compiler) forVectors(reads []int, dst int, g vectors, body func(i int, in, out []float32)) {
+	f, n := c.fn, g.length
+	if g.contiguous() {
+		n = 0
 	}
+	c.needScratch(2 * n)
 	run := func(worker, lo, hi int) {
-		in, out := scratch[worker][:n], scratch[worker][n:]
+		scratch := f.scratch[worker]
 		for i := lo; i < hi; i++ {
-			body(f.values[x], f.values[dst], i, in, out)
+			body(i, scratch[:n], scratch[n:2*n])
 		}
 	}
-	c.add(reads, []int{dst}, func() { f.pkg.pool.each(&f.work, len(l.begin), 1+elementGrain/max(1, n), run) })
+	grain := 1 + elementGrain/max(1, g.length)
+	c.add(reads, []int{dst}, func() { f.each(g.count, grain, run) })
 }
 
 // softmax along one axis.
@@ -94,11 +127,12 @@ func (c *compiler) softmax() error {
 	if err != nil {
 		return err
 	}
-	shape := c.values[x].typ.Shape
-	l := newLanes(shape, []int{c.params.Axis("axis", -1, len(shape))})
-	c.vectorOp(x, dst, []int{x}, l, func(src, dst []float32, i int, in, out []float32) {
-		kernel.Softmax(out, l.load(in, src, i))
-		l.store(dst, out, i)
+	f, shape := c.fn, c.values[x].typ.Shape
+	g := newVectors(shape, []int{c.params.Axis("axis", -1, len(shape))})
+	c.forVectors([]int{x}, dst, g, func(i int, in, out []float32) {
+		out = g.slot(out, f.values[dst], i)
+		kernel.Softmax(out, g.load(in, f.values[x], i))
+		g.store(f.values[dst], out, i)
 	})
 	return nil
 }
@@ -109,37 +143,39 @@ func (c *compiler) layerNorm() error {
 	if err != nil {
 		return err
 	}
-	reads := []int{x}
-	gamma, beta := -1, -1
-	for _, p := range []struct {
-		param string
-		value *int
-	}{{"gamma", &gamma}, {"beta", &beta}} {
-		if c.params.Has(p.param) {
-			if *p.value, err = c.operand(p.param); err != nil {
-				return err
-			}
-			reads = append(reads, *p.value)
-		}
+	gamma, err := c.optional("gamma")
+	if err != nil {
+		return err
+	}
+	beta, err := c.optional("beta")
+	if err != nil {
+		return err
 	}
 	dst, err := c.result(0)
 	if err != nil {
 		return err
 	}
-	f, eps := c.fn, c.params.Half("epsilon", 1e-5)
-	shape := c.values[x].typ.Shape
-	l := newLanes(shape, c.params.Axes("axes", len(shape)))
-	vector := func(v int) []float32 {
-		if v < 0 {
-			return nil
-		}
-		return f.values[v]
-	}
-	c.vectorOp(x, dst, reads, l, func(src, dst []float32, i int, in, out []float32) {
-		kernel.LayerNorm(out, l.load(in, src, i), vector(gamma), vector(beta), eps)
-		l.store(dst, out, i)
+	f, shape := c.fn, c.values[x].typ.Shape
+	eps := c.params.Half("epsilon", 1e-5)
+	g := newVectors(shape, c.params.Axes("axes", len(shape)))
+	c.forVectors([]int{x}, dst, g, func(i int, in, out []float32) {
+		out = g.slot(out, f.values[dst], i)
+		kernel.LayerNorm(out, g.load(in, f.values[x], i), gamma, beta, eps)
+		g.store(f.values[dst], out, i)
 	})
 	return nil
+}
+
+// optional is the data of a constant that may be absent, then nil.
+func (c *compiler) optional(param string) ([]float32, error) {
+	if !c.params.Has(param) {
+		return nil, nil
+	}
+	v, err := c.operand(param)
+	if err != nil {
+		return nil, err
+	}
+	return c.fn.values[v], nil
 }
 
 // reduce folds axes by sum, mean or maximum.
@@ -156,10 +192,10 @@ func (c *compiler) reduce() error {
 	if err != nil {
 		return err
 	}
-	shape := c.values[x].typ.Shape
-	l := newLanes(shape, c.params.Axes("axes", len(shape)))
-	c.vectorOp(x, dst, []int{x}, l, func(src, dst []float32, i int, in, _ []float32) {
-		dst[i] = fold(l.load(in, src, i))
+	f, shape := c.fn, c.values[x].typ.Shape
+	g := newVectors(shape, c.params.Axes("axes", len(shape)))
+	c.forVectors([]int{x}, dst, g, func(i int, in, _ []float32) {
+		f.values[dst][i] = fold(g.load(in, f.values[x], i))
 	})
 	return nil
 }

@@ -6,13 +6,13 @@ import (
 	"lockstep/internal/mil"
 )
 
-// alias gives the operand's buffer another shape.
-func (c *compiler) alias() error {
+// reshape, expand_dims and squeeze give the operand's buffer another shape.
+func (c *compiler) reshape() error {
 	x, err := c.operand("x")
 	if err != nil {
 		return err
 	}
-	c.share(x)
+	c.share(0, x, 0)
 	return nil
 }
 
@@ -30,22 +30,19 @@ func (c *compiler) transpose() error {
 	perm := c.params.Ints("perm")
 	from := make([]int, len(perm))
 	for d, axis := range perm {
-		from[d] = strides[axis]
 		if axis < 0 {
-			from[d] = strides[axis+len(strides)]
+			axis += len(strides)
 		}
+		from[d] = strides[axis]
 	}
 	c.gather(x, dst, 0, from)
 	return nil
 }
 
-// slice takes a strided box with constant bounds.
+// slice takes a strided box with constant bounds. One that is a run of memory
+// stays where it is.
 func (c *compiler) slice() error {
 	x, err := c.operand("x")
-	if err != nil {
-		return err
-	}
-	dst, err := c.result(0)
 	if err != nil {
 		return err
 	}
@@ -62,24 +59,26 @@ func (c *compiler) slice() error {
 			from = append(from, strides[d]*a.Stride)
 		}
 	}
+	if w := newWalk(c.op.Outputs[0].Type.Shape, from); w.dense() {
+		c.share(0, x, base)
+		return nil
+	}
+	dst, err := c.result(0)
+	if err != nil {
+		return err
+	}
 	c.gather(x, dst, base, from)
 	return nil
 }
 
 // gather copies dst from x at base plus the strides from, one per axis of dst.
 func (c *compiler) gather(x, dst, base int, from []int) {
-	f, shape := c.fn, c.values[dst].typ.Shape
-	outer, inner, step := len(shape), 1, 1
-	if outer > 0 {
-		outer--
-		inner, step = shape[outer], from[outer]
-	}
-	walk := newWalk(shape[:outer], from[:outer])
-	rows := mil.NumElements(shape[:outer])
+	outer, inner, step := newWalk(c.values[dst].typ.Shape, from).cut()
+	f, rows := c.fn, c.values[dst].elements/inner
 	run := func(_, lo, hi int) {
 		src, out := f.values[x], f.values[dst]
 		for r := lo; r < hi; r++ {
-			at := base + walk.offset(r)
+			at := base + outer.offset(r)
 			row := out[r*inner : (r+1)*inner]
 			if step == 1 {
 				copy(row, src[at:at+inner])
@@ -90,10 +89,11 @@ func (c *compiler) gather(x, dst, base int, from []int) {
 			}
 		}
 	}
-	c.add([]int{x}, []int{dst}, func() { f.pkg.pool.each(&f.work, rows, 1+(1<<14)/max(1, inner), run) })
+	c.add([]int{x}, []int{dst}, func() { f.each(rows, 1+elementGrain/inner, run) })
 }
 
-// split cuts an axis into consecutive pieces.
+// split cuts an axis into consecutive pieces. Pieces that are runs of memory
+// stay where they are.
 func (c *compiler) split() error {
 	x, err := c.operand("x")
 	if err != nil {
@@ -101,37 +101,37 @@ func (c *compiler) split() error {
 	}
 	shape := c.values[x].typ.Shape
 	axis := c.params.Axis("axis", 0, len(shape))
-	outer, inner := mil.NumElements(shape[:axis]), mil.NumElements(shape[axis+1:])
-	dsts, begins := make([]int, len(c.op.Outputs)), make([]int, len(c.op.Outputs))
-	sizes := make([]int, len(dsts))
-	begin := 0
-	for i := range dsts {
-		if dsts[i], err = c.result(i); err != nil {
-			return err
-		}
-		begins[i], sizes[i] = begin*inner, c.op.Outputs[i].Type.Shape[axis]*inner
-		begin += c.op.Outputs[i].Type.Shape[axis]
-	}
-	f, whole := c.fn, shape[axis]*inner
-	c.add([]int{x}, dsts, func() {
-		for i, dst := range dsts {
-			for o := range outer {
-				copy(f.values[dst][o*sizes[i]:(o+1)*sizes[i]], f.values[x][o*whole+begins[i]:])
+	strides := rowMajor(shape)
+	outer, base := mil.NumElements(shape[:axis]), 0
+	for i, out := range c.op.Outputs {
+		if outer == 1 {
+			c.share(i, x, base)
+		} else {
+			dst, err := c.result(i)
+			if err != nil {
+				return err
 			}
+			c.gather(x, dst, base, strides)
 		}
-	})
+		base += out.Type.Shape[axis] * strides[axis]
+	}
 	return nil
 }
 
 // concat joins values along an axis, optionally interleaved.
 func (c *compiler) concat() error {
 	var xs []int
-	for _, name := range c.params.Values("values") {
-		x, err := c.valueOf(name)
-		if err != nil {
-			return err
+	for _, arg := range c.op.Args {
+		if arg.Param != "values" {
+			continue
 		}
-		xs = append(xs, x)
+		for _, b := range arg.Bindings {
+			x, err := c.binding(b)
+			if err != nil {
+				return err
+			}
+			xs = append(xs, x)
+		}
 	}
 	dst, err := c.result(0)
 	if err != nil {
@@ -140,21 +140,24 @@ func (c *compiler) concat() error {
 	shape := c.values[dst].typ.Shape
 	axis := c.params.Axis("axis", 0, len(shape))
 	outer, inner := mil.NumElements(shape[:axis]), mil.NumElements(shape[axis+1:])
-	interleave := c.params.Bool("interleave", false)
 	f, whole := c.fn, shape[axis]*inner
+	if c.params.Bool("interleave", false) {
+		c.add(slices.Clone(xs), []int{dst}, func() {
+			for i, x := range xs { // row r of value i lands at row r*len(xs)+i
+				rows := len(f.values[x]) / inner
+				for r := range rows {
+					copy(f.values[dst][(r*len(xs)+i)*inner:], f.values[x][r*inner:(r+1)*inner])
+				}
+			}
+		})
+		return nil
+	}
 	c.add(slices.Clone(xs), []int{dst}, func() {
-		out, begin := f.values[dst], 0
-		for i, x := range xs {
-			src := f.values[x]
-			n := len(src) / max(1, outer)
+		begin := 0
+		for _, x := range xs {
+			n := len(f.values[x]) / outer
 			for o := range outer {
-				if !interleave {
-					copy(out[o*whole+begin:], src[o*n:(o+1)*n])
-					continue
-				}
-				for r := range n / inner { // row r of value i lands at r*len(xs)+i
-					copy(out[o*whole+(r*len(xs)+i)*inner:], src[o*n+r*inner:o*n+(r+1)*inner])
-				}
+				copy(f.values[dst][o*whole+begin:], f.values[x][o*n:(o+1)*n])
 			}
 			begin += n
 		}
@@ -192,6 +195,20 @@ func newWalk(sizes, strides []int) walk {
 		w.sizes, w.strides = append(w.sizes, n), append(w.strides, strides[d])
 	}
 	return w
+}
+
+// dense reports whether the walk is a run of memory.
+func (w walk) dense() bool {
+	return len(w.sizes) == 0 || len(w.sizes) == 1 && w.strides[0] == 1
+}
+
+// cut splits off the innermost axis: runs of inner elements, step apart.
+func (w walk) cut() (outer walk, inner, step int) {
+	last := len(w.sizes) - 1
+	if last < 0 {
+		return w, 1, 1
+	}
+	return walk{w.sizes[:last], w.strides[:last]}, w.sizes[last], w.strides[last]
 }
 
 func (w walk) offset(index int) int {

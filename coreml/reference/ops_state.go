@@ -1,75 +1,65 @@
 package reference
 
-import (
-	"slices"
+import "slices"
 
-	"lockstep/internal/mil"
-)
-
-// readState shows the state's content. The value shares the state's buffer
-// unless it is still needed after a later write to the same state.
+// readState shows the state's content. The value is the state's own buffer,
+// or a copy if it is still needed when the state is written next.
 func (c *compiler) readState() error {
 	name, _ := c.params.Value("input")
-	src := c.fn.bound[name]
-	if !c.neededAfterWrite(name) {
-		c.share(src)
+	src := c.states[name]
+	if !c.outlivesContent(name, c.lastUse[c.op.Outputs[0].Name]) {
+		c.share(0, src, 0)
 		return nil
 	}
 	dst, err := c.result(0)
 	if err != nil {
 		return err
 	}
-	f := c.fn
-	c.add([]int{src}, []int{dst}, func() { copy(f.values[dst], f.values[src]) })
+	c.copyStep(dst, src)
 	return nil
 }
 
-// writeState replaces the state's content.
+// outlivesContent reports whether a write to the state lies between the op at
+// hand and op last.
+func (c *compiler) outlivesContent(state string, last int) bool {
+	writes := c.writes[state]
+	next, _ := slices.BinarySearch(writes, c.at)
+	return next < len(writes) && writes[next] < last
+}
+
+// writeState replaces the state's content: by letting the step that makes the
+// data make it there, or else by copying.
 func (c *compiler) writeState() error {
 	name, _ := c.params.Value("input")
-	dst := c.fn.bound[name]
+	dst := c.states[name]
 	src, err := c.operand("data")
 	if err != nil {
 		return err
 	}
-	f := c.fn
-	copyRange := func(_, lo, hi int) { copy(f.values[dst][lo:hi], f.values[src][lo:hi]) }
-	n := mil.NumElements(c.values[dst].typ.Shape)
-	c.add([]int{src}, nil, func() { f.pkg.pool.each(&f.work, n, 1<<16, copyRange) })
+	if root, ok := c.madeForState(src, dst); ok {
+		c.values[root].parent = dst
+		c.accessed[dst] = len(c.steps) - 1 // steps since then may have read the value
+		return nil
+	}
+	c.copyStep(dst, src)
 	return nil
 }
 
-// neededAfterWrite reports whether the read at hand, under any name that
-// shares its buffer, is used after the next write to that state.
-func (c *compiler) neededAfterWrite(state string) bool {
-	names := []string{c.op.Outputs[0].Name}
-	written := false
-	for _, op := range c.src.Ops[c.at+1:] {
-		uses := usesAny(op, names)
-		if uses && written {
-			return true
-		}
-		if uses && isAlias(op.Type) {
-			names = append(names, op.Outputs[0].Name)
-		}
-		if op.Type == "write_state" && usesAny(op, []string{state}) {
-			written = true
-		}
-	}
-	return written && slices.ContainsFunc(c.src.Outputs, func(out string) bool { return slices.Contains(names, out) })
+// madeForState reports whether the step that makes src may write it into the
+// state dst instead of a buffer: it makes the whole of a buffer that has no
+// use after the op at hand, and neither it nor a step since then looks at the
+// state's old content.
+func (c *compiler) madeForState(src, dst int) (root int, ok bool) {
+	root, _ = c.root(src)
+	v := c.values[root]
+	last, touched := c.accessed[dst]
+	return root, v.kind == ofPass && v.step >= 0 && v.elements == c.values[dst].elements &&
+		c.lastUse[v.name] <= c.at && (!touched || last < v.step)
 }
 
-func isAlias(op string) bool {
-	return op == "reshape" || op == "expand_dims" || op == "squeeze"
-}
-
-func usesAny(op *mil.Op, names []string) bool {
-	for _, arg := range op.Args {
-		for _, b := range arg.Bindings {
-			if slices.Contains(names, b.Name) {
-				return true
-			}
-		}
-	}
-	return false
+func (c *compiler) copyStep(dst, src int) {
+	f := c.fn
+	run := func(_, lo, hi int) { copy(f.values[dst][lo:hi], f.values[src][lo:hi]) }
+	n := c.values[dst].elements
+	c.add([]int{src}, []int{dst}, func() { f.each(n, 1<<16, run) })
 }

@@ -8,27 +8,46 @@ import (
 
 	"lockstep/coreml"
 	"lockstep/coreml/reference/kernel"
-	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 )
 
 // Errors of the plane; each is wrapped with the function, the op and the value
-// concerned.
+// concerned, as far as they apply.
 var (
-	ErrProgram  = errors.New("program cannot be executed")
-	ErrTensor   = errors.New("tensor does not fit the signature")
+	// ErrProgram is wrapped by errors about what the plane does not execute.
+	ErrProgram = errors.New("program cannot be executed")
+	// ErrMemory is wrapped by errors about programs beyond Plane.MaxBytes.
+	ErrMemory = errors.New("program needs too much memory")
+	// ErrTensor is wrapped by errors about inputs, outputs and states that do
+	// not fit the signature.
+	ErrTensor = errors.New("tensor does not fit the signature")
+	// ErrFunction is wrapped by errors about names of functions.
 	ErrFunction = errors.New("no such function")
-	ErrClosed   = errors.New("package is closed")
+	// ErrClosed is returned by a package after Close, and by its functions and
+	// states.
+	ErrClosed = errors.New("package is closed")
 )
 
+// DefaultMaxBytes is Plane.MaxBytes where that is 0. A shard of 20 layers of
+// Phi-4-mini with 4096 slots needs a tenth of it.
+const DefaultMaxBytes = 16 << 30
+
 // Plane executes packages by interpretation. The zero value is ready.
-type Plane struct{}
+type Plane struct {
+	// MaxBytes bounds what one function may allocate for its values, constants
+	// and tables, and apart from that what one state may: a program of a few
+	// bytes can declare a tensor of any size. 0 stands for DefaultMaxBytes.
+	MaxBytes int64
+}
+
+var _ coreml.Plane = Plane{}
 
 // Name implements coreml.Plane.
 func (Plane) Name() string { return "reference" }
 
-// Open reads and checks the package directory dir and maps its weights.
-func (Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
+// Open reads and checks the package directory dir and maps its weights. Errors
+// are those of mlpackage.Open, mil.Program.Check and mlpackage.Check.
+func (p Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -36,20 +55,41 @@ func (Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := mlpackage.Check(files); err != nil {
+	opened, err := p.newPackage(files)
+	if err != nil {
 		return nil, errors.Join(err, files.Close())
 	}
-	return &pkg{files: files, pool: newPool(), tables: map[tableKey]*kernel.Table{}}, nil
+	return opened, nil
+}
+
+func (p Plane) newPackage(files *mlpackage.Package) (*pkg, error) {
+	if err := files.Model.Program.Check(); err != nil {
+		return nil, err
+	}
+	if err := mlpackage.Check(files); err != nil {
+		return nil, err
+	}
+	limit := p.MaxBytes
+	if limit <= 0 {
+		limit = DefaultMaxBytes
+	}
+	return &pkg{files: files, limit: limit, pool: newPool(), tables: map[tableKey]*kernel.Table{}}, nil
 }
 
 // pkg is an opened package.
 type pkg struct {
 	files *mlpackage.Package
+	limit int64 // bytes of a function, and of a state
 	pool  *pool
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	tables map[tableKey]*kernel.Table
+	tablesMu sync.Mutex
+	tables   map[tableKey]*kernel.Table
+
+	mu       sync.Mutex // guards closed, and users against Close
+	closed   bool
+	users    sync.WaitGroup // calls that need the mapping or the pool
+	closing  sync.Once
+	closeErr error
 }
 
 // FunctionNames implements coreml.Package.
@@ -61,49 +101,48 @@ func (p *pkg) FunctionNames() []string {
 	return names
 }
 
-// Function compiles a function to steps over preallocated buffers.
+// Function compiles a function to steps over preallocated buffers. Errors wrap
+// ErrFunction, ErrProgram or ErrMemory.
 func (p *pkg) Function(ctx context.Context, name string) (coreml.Function, error) {
-	if err := p.usable(ctx); err != nil {
+	if err := p.acquire(); err != nil {
 		return nil, err
 	}
+	defer p.release()
 	f := p.files.Model.Program.Function(name)
 	if f == nil {
 		return nil, fmt.Errorf("%w: %q; the package has %q", ErrFunction, name, p.FunctionNames())
 	}
-	return compile(p, f)
+	fn, err := compile(ctx, p, f)
+	if err != nil {
+		return nil, fmt.Errorf("function %s: %w", name, err)
+	}
+	return fn, nil
 }
 
-// NewState allocates the states that the functions declare, all zero.
-func (p *pkg) NewState() (coreml.State, error) {
-	if err := p.usable(context.Background()); err != nil {
-		return nil, err
-	}
-	s := &state{pkg: p, caches: map[string][]float32{}}
-	for _, in := range p.files.Model.Program.Functions[0].Inputs {
-		if in.Type.State {
-			s.caches[in.Name] = make([]float32, mil.NumElements(in.Type.Shape))
-		}
-	}
-	return s, nil
-}
-
-// Close implements coreml.Package. Closing twice is harmless.
+// Close implements coreml.Package. It waits for the calls that are under way,
+// then ends the workers and the mapping. Closing again returns the first
+// outcome.
 func (p *pkg) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil
-	}
-	p.closed = true
-	p.pool.close()
-	return p.files.Close()
+	p.closing.Do(func() {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		p.users.Wait()
+		p.pool.close()
+		p.closeErr = p.files.Close()
+	})
+	return p.closeErr
 }
 
-func (p *pkg) usable(ctx context.Context) error {
+// acquire keeps Close waiting until release.
+func (p *pkg) acquire() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return ErrClosed
 	}
-	return ctx.Err()
+	p.users.Add(1)
+	return nil
 }
+
+func (p *pkg) release() { p.users.Done() }

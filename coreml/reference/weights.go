@@ -6,13 +6,15 @@ import (
 
 	"github.com/x448/float16"
 
+	"lockstep/coreml/reference/kernel"
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 )
 
 // convWeight is a stored weight, in place in the mapping: float16 values, or
-// int8 values with one float16 scale per output channel (or one for all).
+// int8 values with one float16 scale per row of the first axis, or one for all.
 type convWeight struct {
+	typ    mil.Type
 	halfs  []float16.Float16
 	quants []int8
 	scales []float16.Float16
@@ -20,63 +22,63 @@ type convWeight struct {
 
 // weight resolves a parameter to a stored weight.
 func (c *compiler) weight(param string) (convWeight, error) {
-	if name, ok := c.params.Value(param); ok {
-		if op, ok := c.weights[name]; ok {
-			return c.blockwise(op)
-		}
+	name, _ := c.params.Value(param)
+	if w, ok := c.weights[name]; ok {
+		return w, nil
 	}
 	lit := c.params.Literal(param)
 	if lit == nil {
-		return convWeight{}, fmt.Errorf("%w: parameter %s: want a constant", ErrProgram, param)
+		return convWeight{}, fmt.Errorf("parameter %s: value %q: %w: want a constant, found a run-time value", param, name, ErrProgram)
 	}
 	halfs, err := c.halfs(lit)
-	return convWeight{halfs: halfs}, err
+	if err != nil {
+		return convWeight{}, fmt.Errorf("parameter %s: %w", param, err)
+	}
+	return convWeight{typ: lit.Type, halfs: halfs}, nil
 }
 
-// blockwise resolves a constexpr_blockwise_shift_scale of int8 data with a
+// blockwise takes in a constexpr_blockwise_shift_scale of int8 data with a
 // scale per tensor or per row and no offset.
-func (c *compiler) blockwise(op *mil.Op) (convWeight, error) {
-	p := c.scope.Params(op)
+func (c *compiler) blockwise() error {
+	p := c.params
 	data, scale := p.Literal("data"), p.Literal("scale")
-	fail := func(what string) (convWeight, error) {
-		return convWeight{}, fmt.Errorf("%w: weight %q: %s", ErrProgram, op.Outputs[0].Name, what)
-	}
 	switch {
-	case data == nil || scale == nil || data.Type.DType != mil.Int8 || scale.Type.DType != mil.Float16:
-		return fail("want int8 data and float16 scale")
+	case data == nil || scale == nil:
+		return fmt.Errorf("%w: want data and scale as constants, not as results of constexpr ops", ErrProgram)
+	case data.Type.DType != mil.Int8 || scale.Type.DType != mil.Float16:
+		return fmt.Errorf("%w: want int8 data and float16 scale, found data %s, scale %s", ErrProgram, data.Type, scale.Type)
 	case p.Has("offset"):
-		return fail("an offset is not executed")
+		return fmt.Errorf("%w: an offset is not executed", ErrProgram)
 	}
 	for d, n := range scale.Type.Shape {
 		if n != 1 && (d != 0 || n != data.Type.Shape[0]) {
-			return fail(fmt.Sprintf("want one scale, or one per row, found scale shape %v for data %v", scale.Type.Shape, data.Type.Shape))
+			return fmt.Errorf("%w: want one scale, or one per element of axis 0, found data %s, scale %s", ErrProgram, data.Type, scale.Type)
 		}
 	}
 	raw, err := c.fn.pkg.files.Bytes(data)
 	if err != nil {
-		return convWeight{}, err
+		return err
 	}
 	scales, err := c.halfs(scale)
-	if err != nil || len(raw) == 0 {
-		return convWeight{}, err
+	if err != nil {
+		return err
 	}
-	return convWeight{quants: unsafe.Slice((*int8)(unsafe.Pointer(&raw[0])), len(raw)), scales: scales}, nil
+	out := c.op.Outputs[0]
+	c.weights[out.Name] = convWeight{typ: out.Type, quants: unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)), scales: scales}
+	return nil
 }
 
-// dequantised materialises a constexpr that something else than a conv uses.
-func (c *compiler) dequantised(op *mil.Op) (int, error) {
-	w, err := c.blockwise(op)
+// dequantized makes a constant of a weight that something else than a conv
+// uses.
+func (c *compiler) dequantized(name string, w convWeight) (int, error) {
+	v, values, err := c.addConstant(name, w.typ)
 	if err != nil {
 		return 0, err
 	}
-	v := c.addValue(op.Outputs[0].Type, true)
-	data := make([]float32, len(w.quants))
-	row := len(data) / max(1, len(w.scales))
-	for i, q := range w.quants {
-		data[i] = half.ToFloat32(w.scales[i/row]) * float32(q)
+	row := len(values) / len(w.scales)
+	for i, scale := range w.scales {
+		kernel.DequantizeInt8(values[i*row:(i+1)*row], w.quants[i*row:(i+1)*row], scale)
 	}
-	half.Round(data)
-	c.fn.values[v] = data
 	return v, nil
 }
 
@@ -84,14 +86,18 @@ func (c *compiler) dequantised(op *mil.Op) (int, error) {
 // little-endian machine, which every blob's 64-byte alignment allows.
 func (c *compiler) halfs(lit *mil.Literal) ([]float16.Float16, error) {
 	if lit.Type.DType != mil.Float16 {
-		return nil, fmt.Errorf("%w: want a float16 constant, found %s", ErrProgram, lit.Type)
+		return nil, fmt.Errorf("%w: want float16, found %s", ErrProgram, lit.Type)
 	}
 	raw, err := c.fn.pkg.files.Bytes(lit)
-	if err != nil || len(raw) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	if aligned := uintptr(unsafe.Pointer(&raw[0]))%2 == 0; aligned && littleEndian() {
-		return unsafe.Slice((*float16.Float16)(unsafe.Pointer(&raw[0])), len(raw)/2), nil
+	first := unsafe.Pointer(unsafe.SliceData(raw))
+	if littleEndian() && uintptr(first)%unsafe.Alignof(float16.Float16(0)) == 0 {
+		return unsafe.Slice((*float16.Float16)(first), len(raw)/2), nil
+	}
+	if err := c.room.take(int64(len(raw))); err != nil {
+		return nil, err
 	}
 	out := make([]float16.Float16, len(raw)/2)
 	half.FromBytes(out, raw)
