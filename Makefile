@@ -18,12 +18,15 @@ build: ## Build the command into build/bin.
 	@mkdir -p $(OUT)/bin
 	@$(GO) build -trimpath -o $(LOCKSTEP) ./cmd/lockstep
 
+# One directory per state of program, recipe and checkpoint: what an older
+# program exported is neither judged nor in the way, and nothing is deleted.
 tail: build ## Plan, export and gate the tail shard [30,32) of the bundled nano checkpoint.
-	@$(LOCKSTEP) plan --checkpoint fixtures/nano --out $(OUT)/tail --slots 256
-	@$(LOCKSTEP) export --checkpoint fixtures/nano --layers 30:32 --out $(OUT)/tail --slots 256 \
+	@out=$(OUT)/tail-$$(cat $(LOCKSTEP) Makefile fixtures/nano/* | cksum | cut -d ' ' -f 1) && \
+	$(LOCKSTEP) plan --checkpoint fixtures/nano --out $$out --slots 256 && \
+	$(LOCKSTEP) export --checkpoint fixtures/nano --layers 30:32 --out $$out --slots 256 \
 	    --anchor phi4-mini-ane-v0-spec-2026-04-29=b366672 \
-	    --anchor phi4-mini-t4-layer0-pass-2026-04-29=290e3d3
-	@$(LOCKSTEP) gate --out $(OUT)/tail --layers 30:32 --checkpoint fixtures/nano --golden $(GOLDEN) --accept-partial residency
+	    --anchor phi4-mini-t4-layer0-pass-2026-04-29=290e3d3 && \
+	$(LOCKSTEP) gate --out $$out --layers 30:32 --checkpoint fixtures/nano --golden $(GOLDEN) --accept-partial residency
 
 test: ## Run the tests through gotestsum, with a JUnit file.
 	@mkdir -p $(OUT)
@@ -34,8 +37,9 @@ lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between pack
 	    if [ -n "$$unformatted" ]; then echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; fi
 	@GOOS=linux GOARCH=amd64 $(GO) vet ./...
 	@GOOS=darwin GOARCH=arm64 $(GO) vet ./...
-	@GOOS=linux $(GO) tool staticcheck ./...
-	@GOOS=darwin GOARCH=arm64 $(GO) tool staticcheck ./...
+	@mkdir -p $(OUT)/bin && $(GO) build -o $(OUT)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	@GOOS=linux GOARCH=amd64 $(OUT)/bin/staticcheck ./...
+	@GOOS=darwin GOARCH=arm64 $(OUT)/bin/staticcheck ./...
 	@$(GO) test -count=1 -run 'Arrows|SourceRules' ./conformance
 	@echo "lint: clean"
 
@@ -43,7 +47,7 @@ portable: ## The same bytes and hidden states with one thread, for amd64.v3 and 
 	@sh .ci/portable
 
 real: build ## Export and gate the real tail (synthetic weights) on the reference plane; figures for reading.
-	@$(GO) run ./internal/realtail -out $(OUT)/real
+	@$(GO) run ./internal/realtail -out $(OUT)/real -lockstep $(LOCKSTEP)
 
 crosscheck: build ## Load every exported package with coremltools and evaluate it with numpy (needs Python 3.11).
 	@sh crosscheck/run $(OUT) $(PYTHON)

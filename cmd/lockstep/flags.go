@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"lockstep/coreml"
@@ -16,26 +19,39 @@ import (
 	"lockstep/manifest"
 )
 
+// errFlag means that a flag's value cannot be used. It is wrapped with the
+// flag, what was wanted and what was found.
+var errFlag = errors.New("unusable flag")
+
+// flagError is an errFlag that reads as its text.
+type flagError struct{ flag, want, found string }
+
+func (e *flagError) Error() string {
+	return fmt.Sprintf("%s: want %s, found %s", e.flag, e.want, e.found)
+}
+
+func (e *flagError) Unwrap() error { return errFlag }
+
 // recipeFlags choose the recipe.
 type recipeFlags struct {
 	Precision string `help:"Conv weights: int8 (symmetric, per output channel) or fp16." enum:"int8,fp16" default:"int8"`
-	Slots     int    `help:"Slots of the KV cache (S)." default:"2048" placeholder:"N"`
-	Functions string `help:"Functions by rows: t1,t4, or one of them." default:"t1,t4"`
+	Slots     int    `help:"Slots of the KV cache (S)." default:"2048"`
+	Functions string `help:"Functions by rows of a pass: t1,t4 or t1 or t4." default:"t1,t4"`
 	Norm      string `help:"Form of RMSNorm: layernorm_concat, clamped or prescaled." enum:"layernorm_concat,clamped,prescaled" default:"layernorm_concat"`
 	Layout    string `help:"Layers of each shard, in model order." default:"20+4+6+2"`
 }
 
 func (f recipeFlags) recipe() (exporter.Recipe, exporter.Layout, error) {
+	if !slices.Contains([]string{"t1", "t4", "t1,t4", "t4,t1"}, f.Functions) {
+		return exporter.Recipe{}, nil, &flagError{"--functions", "t1,t4 or t1 or t4", fmt.Sprintf("%q", f.Functions)}
+	}
 	rows, err := exporter.ParseFunctions(f.Functions)
 	if err != nil {
-		return exporter.Recipe{}, nil, err
-	}
-	if f.Functions != "t1" && f.Functions != "t4" && f.Functions != "t1,t4" && f.Functions != "t4,t1" {
-		return exporter.Recipe{}, nil, fmt.Errorf("%w: --functions: want t1,t4 or t1 or t4, found %q", exporter.ErrRecipe, f.Functions)
+		return exporter.Recipe{}, nil, fmt.Errorf("--functions: %w", err)
 	}
 	layout, err := exporter.ParseLayout(f.Layout)
 	if err != nil {
-		return exporter.Recipe{}, nil, err
+		return exporter.Recipe{}, nil, fmt.Errorf("--layout: %w", err)
 	}
 	rec := exporter.Recipe{
 		Slots: f.Slots, Rows: rows, Precision: exporter.Precision(f.Precision), Norm: exporter.Norm(f.Norm),
@@ -44,24 +60,62 @@ func (f recipeFlags) recipe() (exporter.Recipe, exporter.Layout, error) {
 	return rec, layout, rec.Check()
 }
 
-// openCheckpoint opens a checkpoint directory, with a hint for the commonest
-// mistake.
+// openCheckpoint opens a checkpoint directory.
 func openCheckpoint(path string) (*checkpoint.Checkpoint, error) {
-	if err := wantDirectory(path); err != nil {
+	if err := wantCheckpoint(path); err != nil {
 		return nil, err
 	}
 	return checkpoint.OpenDir(path)
 }
 
-func wantDirectory(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("--checkpoint: %w", err)
+// wantCheckpoint meets the commonest mistakes with a hint.
+func wantCheckpoint(path string) error {
+	if err := wantDirectory("--checkpoint "+path, path, "a directory with config.json and safetensors files"); err != nil {
+		return err
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("--checkpoint: %s is a file; want the directory that holds config.json and the safetensors files", path)
+	if _, err := os.Stat(filepath.Join(path, checkpoint.ConfigFile)); errors.Is(err, fs.ErrNotExist) {
+		return &flagError{"--checkpoint " + path, "a directory with config.json and safetensors files", "no config.json in it"}
 	}
 	return nil
+}
+
+// wantDirectory reports a path that is no directory.
+func wantDirectory(flag, path, want string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &flagError{flag, want, "no such directory"}
+	case err != nil:
+		return fmt.Errorf("%s: %w", flag, err)
+	case !info.IsDir():
+		return &flagError{flag, want, "a file"}
+	}
+	return nil
+}
+
+// wantOut reports an output directory that is something else. One that is
+// absent is made later.
+func wantOut(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return wantDirectory("--out "+path, path, "an output directory")
+}
+
+// wantRecord reports a directory into which nothing was exported.
+func wantRecord(out string) error {
+	if err := wantDirectory("--out "+out, out, "the output directory of an export"); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(out, manifest.RecordFile)); errors.Is(err, fs.ErrNotExist) {
+		return &flagError{"--out " + out, "the output directory of an export", "no " + manifest.RecordFile + " in it"}
+	}
+	return nil
+}
+
+// wantPackage reports a path that is no package directory.
+func wantPackage(flag, path string) error {
+	return wantDirectory(flag+" "+path, path, "a package directory (X.mlpackage)")
 }
 
 // modelName is --name, or the checkpoint folder's name made fit for a package.
@@ -69,35 +123,40 @@ func modelName(name, checkpointPath string) (string, error) {
 	if name != "" {
 		return name, nil
 	}
-	abs, err := filepath.Abs(checkpointPath)
-	if err != nil {
-		return "", err
-	}
-	return exporter.ModelName(filepath.Base(abs)), nil
+	base, err := baseName(checkpointPath)
+	return exporter.ModelName(base), err
 }
+
+// baseName is the last element of a path, also of one like ".".
+func baseName(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	return filepath.Base(abs), err
+}
+
+var commitForm = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
 
 // anchors reads TAG=COMMIT pairs.
 func anchors(pairs []string) ([]manifest.Anchor, error) {
 	var out []manifest.Anchor
 	for _, pair := range pairs {
 		tag, commit, ok := strings.Cut(pair, "=")
-		if !ok || tag == "" || commit == "" {
-			return nil, fmt.Errorf("--anchor: want TAG=COMMIT, found %q", pair)
+		if !ok || tag == "" || !commitForm.MatchString(commit) {
+			return nil, &flagError{"--anchor", "TAG=COMMIT, the commit 7 to 40 hexadecimal digits", fmt.Sprintf("%q", pair)}
+		}
+		if slices.ContainsFunc(out, func(a manifest.Anchor) bool { return a.Tag == tag }) {
+			return nil, &flagError{"--anchor", "each tag once", fmt.Sprintf("%q twice", tag)}
 		}
 		out = append(out, manifest.Anchor{Tag: tag, Commit: commit})
 	}
 	return out, nil
 }
 
-// errPlane means that this program cannot offer the plane that was named.
-var errPlane = errors.New("no such plane here")
-
 // openPlane chooses a plane by name; there is never another one in its place.
 func openPlane(name string) (coreml.Plane, error) {
 	if name == manifest.PlaneReference {
 		return reference.Plane{}, nil
 	}
-	return nil, fmt.Errorf("%w: --plane %s: this build has %s", errPlane, name, manifest.PlaneReference)
+	return nil, &flagError{"--plane", fmt.Sprintf("%q, the one plane of this build", manifest.PlaneReference), fmt.Sprintf("%q", name)}
 }
 
 // writeJSON prints v as indented JSON.
@@ -107,15 +166,17 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// byteCount prints a size for people: decimal units, as disks are sold.
-func byteCount(n int64) string {
-	switch {
-	case n >= 1e9:
-		return fmt.Sprintf("%.2f GB", float64(n)/1e9)
-	case n >= 1e6:
-		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	case n >= 1e3:
-		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+// plainArgument needs no quotes in a shell.
+var plainArgument = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// commandLine joins arguments so that a shell splits them again.
+func commandLine(args ...string) string {
+	quoted := make([]string, len(args))
+	for i, arg := range args {
+		if !plainArgument.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		quoted[i] = arg
 	}
-	return fmt.Sprintf("%d B", n)
+	return strings.Join(quoted, " ")
 }

@@ -4,27 +4,29 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"lockstep/conformance"
 	"lockstep/exporter"
-	"lockstep/internal/safetensors"
 	"lockstep/manifest"
 )
 
 type gateCommand struct {
 	Out           string   `help:"Output directory of an export." required:"" placeholder:"DIR"`
-	Layers        string   `help:"Decoder layers of the shard." required:"" placeholder:"START:END"`
+	Layers        string   `help:"Decoder layers of the shard, END excluded." required:"" placeholder:"START:END"`
 	Checkpoint    string   `help:"The checkpoint, for the oracle; without it the oracle is not measured." placeholder:"PATH"`
-	Golden        string   `help:"Golden vectors (safetensors) of an independent implementation of this checkpoint." placeholder:"FILE"`
+	Golden        string   `help:"Vectors that another implementation computed from this checkpoint, named as in fixtures/golden." placeholder:"FILE"`
 	Plane         string   `help:"What executes the package." default:"reference"`
-	Require       []string `help:"Checks that must be measured: not measured becomes fail." placeholder:"CHECK"`
-	AcceptPartial []string `help:"Checks that may be not measured: a partial verdict by these alone exits 0." placeholder:"CHECK"`
-	JSON          bool     `name:"json" help:"Print the verdict as JSON."`
-	Verbose       bool     `short:"v" help:"Print every case."`
+	Require       []string `help:"Checks for which not measured is fail." placeholder:"CHECK"`
+	AcceptPartial []string `help:"Check (residency) that may be not measured: a verdict that is partial by it alone exits 0." enum:"residency" placeholder:"CHECK"`
+	JSON          bool     `name:"json" help:"Print the verdict's JSON."`
+	Verbose       bool     `short:"v" help:"Print every case with its evidence, and each figure's method."`
+}
+
+// Help implements kong.HelpProvider.
+func (gateCommand) Help() string {
+	return "Exit codes: 0 pass, or an accepted partial; 3 partial: a check was not measured; 1 fail; 2 the run itself broke."
 }
 
 func (c *gateCommand) Run(ctx context.Context, to streams) error {
@@ -33,12 +35,7 @@ func (c *gateCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	defer closeAll()
-	observe := func(cs conformance.Case, out conformance.Outcome) {
-		if c.Verbose && !c.JSON {
-			fmt.Fprintf(to.out, "  %-12s  %s\n", out.Result, cs.ID())
-		}
-	}
-	verdict, err := conformance.Run(ctx, opt, observe)
+	verdict, err := c.judge(ctx, opt, to)
 	if err != nil {
 		return err
 	}
@@ -54,10 +51,41 @@ func (c *gateCommand) Run(ctx context.Context, to streams) error {
 		if _, err := to.out.Write(text); err != nil {
 			return err
 		}
-	} else {
-		printVerdict(to.out, verdict, c.Out, path)
+	} else if err := printVerdict(to.out, verdict, c.Out, path, c.Verbose); err != nil {
+		return err
 	}
 	return c.exit(verdict, to)
+}
+
+// judge runs the catalogue. A run that is stopped leaves no verdict: it would
+// say nothing about the package.
+func (c *gateCommand) judge(ctx context.Context, opt conformance.Options, to streams) (*manifest.Verdict, error) {
+	suite, err := conformance.NewSuite(opt)
+	if err != nil {
+		return nil, err
+	}
+	defer suite.Close() // opened for reading
+	cases := suite.Cases()
+	if c.Golden != "" && !slices.ContainsFunc(cases, isGoldenCase) {
+		return nil, &flagError{
+			"--golden " + c.Golden,
+			fmt.Sprintf("hidden states before and after layers %s", opt.Layers), "none of that name; see fixtures/golden for the names",
+		}
+	}
+	for _, cs := range cases {
+		out := suite.RunCase(ctx, cs)
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("stopped at %s; no verdict was written: %w", cs.ID(), err)
+		}
+		if c.Verbose && !c.JSON {
+			printCase(to.out, cs.ID(), out.Result, out.Reason, out.Evidence)
+		}
+	}
+	return suite.Verdict(ctx)
+}
+
+func isGoldenCase(c conformance.Case) bool {
+	return c.Check == conformance.CheckOracle && strings.HasPrefix(c.Name, "golden/")
 }
 
 // exit maps the verdict to the exit code.
@@ -66,27 +94,21 @@ func (c *gateCommand) exit(v *manifest.Verdict, to streams) error {
 	case manifest.Pass:
 		return nil
 	case manifest.Partial:
-		if exporter.AcceptPartial(v.Checks, c.AcceptPartial) == nil {
-			if !c.JSON {
-				fmt.Fprintf(to.out, "accepted as partial: %s\n", strings.Join(notMeasured(v), ", "))
-			}
-			return nil
+		if len(c.AcceptPartial) == 0 {
+			return exitCode(exitPartial)
 		}
-		return exitCode(exitPartial)
+		if err := exporter.AcceptPartial(v.Checks, c.AcceptPartial); err != nil {
+			fmt.Fprintf(to.err, "lockstep: partial: %v\n", err)
+			return exitCode(exitPartial)
+		}
+		if !c.JSON {
+			fmt.Fprintf(to.out, "accepted %s not measured (--accept-partial)\n", strings.Join(c.AcceptPartial, ", "))
+		}
+		return nil
 	case manifest.Fail:
 		return exitCode(exitFail)
 	}
 	return exitCode(exitError)
-}
-
-func notMeasured(v *manifest.Verdict) []string {
-	var names []string
-	for _, c := range v.Checks {
-		if c.Result == manifest.NotMeasured {
-			names = append(names, c.Name+" "+string(c.Result))
-		}
-	}
-	return names
 }
 
 func (c *gateCommand) options() (conformance.Options, func(), error) {
@@ -99,28 +121,38 @@ func (c *gateCommand) options() (conformance.Options, func(), error) {
 	if err != nil {
 		return conformance.Options{}, none, err
 	}
-	for _, name := range slices.Concat(c.Require, c.AcceptPartial) {
+	for _, name := range c.Require {
 		if !slices.Contains(conformance.Checks(), name) {
-			return conformance.Options{}, none, fmt.Errorf("--require, --accept-partial: want one of %v, found %q", conformance.Checks(), name)
+			return conformance.Options{}, none, &flagError{"--require", "one of " + strings.Join(conformance.Checks(), ", "), fmt.Sprintf("%q", name)}
 		}
+	}
+	if err := wantRecord(c.Out); err != nil {
+		return conformance.Options{}, none, err
 	}
 	opt := conformance.Options{
 		Dir: c.Out, Layers: layers, Plane: plane, Subject: "package", Require: c.Require,
 		Lockstep: version(), Command: c.command(),
 	}
-	if c.Golden != "" {
-		if opt.Golden, err = readTensors("--golden", c.Golden); err != nil {
-			return conformance.Options{}, none, err
-		}
-	}
 	if c.Checkpoint == "" {
-		return opt, none, nil
+		if c.Golden != "" {
+			err = &flagError{"--golden", "--checkpoint beside it, to tell whether the vectors belong to it", "none"}
+		}
+		return opt, none, err
 	}
-	opt.Subject = filepath.Base(filepath.Clean(c.Checkpoint))
+	if opt.Subject, err = baseName(c.Checkpoint); err != nil {
+		return conformance.Options{}, none, err
+	}
 	if opt.Checkpoint, err = openCheckpoint(c.Checkpoint); err != nil {
 		return conformance.Options{}, none, err
 	}
-	return opt, func() { opt.Checkpoint.Close() }, nil // opened for reading
+	closeAll := func() { opt.Checkpoint.Close() } // opened for reading
+	if c.Golden != "" {
+		if opt.Golden, err = readGolden(c.Golden, opt.Checkpoint); err != nil {
+			closeAll()
+			return conformance.Options{}, none, err
+		}
+	}
+	return opt, closeAll, nil
 }
 
 // command repeats this run.
@@ -132,45 +164,22 @@ func (c *gateCommand) command() string {
 	if c.Golden != "" {
 		args = append(args, "--golden", c.Golden)
 	}
-	for _, r := range c.Require {
-		args = append(args, "--require", r)
+	for _, name := range c.Require {
+		args = append(args, "--require", name)
 	}
-	return strings.Join(append(args, "--plane", c.Plane), " ")
+	for _, name := range c.AcceptPartial {
+		args = append(args, "--accept-partial", name)
+	}
+	return commandLine(append(args, "--plane", c.Plane)...)
 }
 
-// printVerdict prints checks, failures first by their locus, and where the
-// artifacts lie.
-func printVerdict(w io.Writer, v *manifest.Verdict, dir, path string) {
-	fmt.Fprintf(w, "gate    layers %d:%d on plane %s, subject %s: %d of %d cases ran\n", v.Shard.Start, v.Shard.End, v.Plane, v.Subject, v.Catalogue.Ran, v.Catalogue.Cases)
-	for _, c := range v.Checks {
-		line := fmt.Sprintf("  %-10s  %-12s  %d cases", c.Name, c.Result, len(c.Cases))
-		if c.Reason != "" {
-			line += "  " + c.Reason
-		}
-		fmt.Fprintln(w, line)
+// printCase prints one decided case with its evidence below it.
+func printCase(w io.Writer, id string, result manifest.Result, reason string, evidence []manifest.Evidence) {
+	if reason != "" {
+		reason = ": " + reason
 	}
-	for _, m := range v.Metrics {
-		if m.NotMeasured != "" {
-			fmt.Fprintf(w, "  %-28s  not measured: %s\n", m.Name, m.NotMeasured)
-			continue
-		}
-		fmt.Fprintf(w, "  %-28s  %.9g %s  (%s)\n", m.Name, float64(*m.Value), m.Unit, m.Method)
+	fmt.Fprintf(w, "%-12s  %s%s\n", result, id, reason)
+	for _, e := range evidence {
+		fmt.Fprintf(w, "              %s = %s\n", e.Name, quantity(e.Value, e.Unit, e.Text))
 	}
-	fmt.Fprintf(w, "verdict %s\n", v.Result)
-	fmt.Fprintf(w, "package %s\n", filepath.Join(dir, v.Package.Path))
-	fmt.Fprintf(w, "record  %s\n", filepath.Join(dir, manifest.RecordFile))
-	fmt.Fprintf(w, "written %s\n", path)
-}
-
-// readTensors reads a safetensors file of small tensors that a flag names.
-func readTensors(flag, name string) (*safetensors.Values, error) {
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	values, err := safetensors.ParseValues(name, data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	return values, nil
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
@@ -13,8 +13,8 @@ import (
 
 type inspectCommand struct {
 	Package string `arg:"" help:"Package directory (X.mlpackage)." placeholder:"P"`
-	Program bool   `help:"Print the MIL program."`
-	JSON    bool   `name:"json" help:"Print JSON."`
+	Program bool   `help:"Print the MIL program as text." xor:"form"`
+	JSON    bool   `name:"json" help:"Print JSON." xor:"form"`
 }
 
 // packageSummary is inspect's JSON.
@@ -41,21 +41,32 @@ type featureSummary struct {
 	Type string `json:"type"`
 }
 
+// errProblem means that a package decodes, but its parts are at odds.
+var errProblem = errors.New("the package has a problem")
+
+// Run shows the package, and fails if its parts are at odds.
 func (c *inspectCommand) Run(to streams) error {
+	if err := wantPackage("inspect", c.Package); err != nil {
+		return err
+	}
 	p, err := mlpackage.Open(c.Package)
 	if err != nil {
 		return err
 	}
 	defer p.Close() // opened for reading
-	if c.Program {
-		return mil.Print(to.out, p.Model.Program)
-	}
 	s := summarise(p)
-	if c.JSON {
-		return writeJSON(to.out, s)
+	switch {
+	case c.Program:
+		err = mil.Print(to.out, p.Model.Program)
+	case c.JSON:
+		err = writeJSON(to.out, s)
+	default:
+		printSummary(to.out, c.Package, s)
 	}
-	printSummary(to.out, c.Package, s)
-	return nil
+	if err == nil && s.Problem != "" {
+		err = fmt.Errorf("%s: %w: %s", c.Package, errProblem, s.Problem)
+	}
+	return err
 }
 
 func summarise(p *mlpackage.Package) packageSummary {
@@ -90,9 +101,13 @@ func typed(fs []mlpackage.Feature) []featureSummary {
 }
 
 func printSummary(w io.Writer, name string, s packageSummary) {
-	fmt.Fprintf(w, "package %s\nspec    version %d, default function %q\nweights %d bytes in %d blobs\n", name, s.SpecVersion, s.Default, s.WeightBytes, s.Blobs)
+	fmt.Fprintf(w, "package   %s\nspec      version %d", name, s.SpecVersion)
+	if s.Default != "" {
+		fmt.Fprintf(w, ", default function %s", s.Default)
+	}
+	fmt.Fprintf(w, "\nweights   %d bytes (%s) in %d blobs\n", s.WeightBytes, byteCount(int64(s.WeightBytes)), s.Blobs)
 	for _, f := range s.Functions {
-		fmt.Fprintf(w, "function %s (%s)\n", f.Name, f.Opset)
+		fmt.Fprintf(w, "function  %s (%s)\n", f.Name, f.Opset)
 		for _, group := range []struct {
 			kind string
 			fs   []featureSummary
@@ -101,13 +116,8 @@ func printSummary(w io.Writer, name string, s packageSummary) {
 				fmt.Fprintf(w, "  %-7s %-20s %s\n", group.kind, feature.Name, feature.Type)
 			}
 		}
-		var counts []string
 		for _, op := range slices.Sorted(maps.Keys(f.Ops)) {
-			counts = append(counts, fmt.Sprintf("%s %d", op, f.Ops[op]))
+			fmt.Fprintf(w, "  %-7s %-32s %4d\n", "op", op, f.Ops[op])
 		}
-		fmt.Fprintf(w, "  ops     %s\n", strings.Join(counts, ", "))
-	}
-	if s.Problem != "" {
-		fmt.Fprintf(w, "problem %s\n", s.Problem)
 	}
 }

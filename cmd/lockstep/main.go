@@ -24,13 +24,19 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Plan    planCommand    `cmd:"" help:"Print the exact sizes of every shard's package, in build order, and what fits on the disk. Reads config.json only."`
+	Plan    planCommand    `cmd:"" help:"Print the exact size of every shard's package, in build order, and what fits on the disk."`
 	Export  exportCommand  `cmd:"" help:"Write one shard as a Core ML package, with its record."`
-	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict. Exits 0 for pass, 3 for partial, 1 for fail, 2 for an error."`
+	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict."`
 	Run     runCommand     `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
 	Inspect inspectCommand `cmd:"" help:"Show what is in a package."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// Help implements kong.HelpProvider.
+func (cli) Help() string {
+	return "Exit codes: 0 done (gate: pass, or an accepted partial); 1 gate: fail; 3 gate: partial; " +
+		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten."
 }
 
 // exitCode is an error that only sets the exit code: all was said already.
@@ -50,31 +56,49 @@ func main() {
 func run(args []string, to streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	help, exited := to.out, -1
+	asked := len(args) > 0
+	if !asked {
+		args, help = []string{"--help"}, to.err
+	}
 	var c cli
-	exited := -1
 	parser, err := kong.New(
 		&c,
 		kong.Name("lockstep"),
 		kong.Description("Core ML shards whose four-token block keeps step with four single-token passes."),
-		kong.UsageOnError(),
 		kong.Vars{"version": version()},
-		kong.Writers(to.out, to.err),
+		kong.Writers(help, to.err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(to),
 	)
 	if err != nil {
-		fmt.Fprintln(to.err, "lockstep:", err)
-		return exitError
+		return report(err, to)
 	}
 	parsed, err := parser.Parse(args)
-	if exited >= 0 { // --help and --version
+	switch {
+	case !asked: // nothing was asked for, so nothing succeeded
+		return exitError
+	case exited >= 0: // --help and --version
 		return exited
+	case err != nil:
+		return reportUsage(err, to)
 	}
-	if err == nil {
-		err = parsed.Run()
+	return report(parsed.Run(), to)
+}
+
+// reportUsage prints what is wrong with the command line and where its forms
+// are described.
+func reportUsage(err error, to streams) int {
+	prefix, program := "", "lockstep"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context.Selected() != nil {
+		name := parse.Context.Selected().Name
+		prefix, program = name+": ", "lockstep "+name
 	}
-	return report(err, to)
+	fmt.Fprintf(to.err, "lockstep: %s%v\nrun \"%s --help\" for what it takes\n", prefix, err, program)
+	return exitError
 }
 
 // report prints an error and chooses the exit code.
@@ -85,9 +109,6 @@ func report(err error, to streams) int {
 		return exitPass
 	case errors.As(err, &code):
 		return int(code)
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(to.err, "lockstep: stopped; what is unfinished keeps its .partial name, and the same command goes on with it")
-		return exitError
 	}
 	fmt.Fprintln(to.err, "lockstep:", err)
 	return exitError

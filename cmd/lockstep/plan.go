@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"lockstep/exporter"
@@ -13,11 +15,11 @@ import (
 )
 
 type planCommand struct {
-	Checkpoint string `help:"Directory with config.json; no weights are read." required:"" placeholder:"PATH"`
-	Out        string `help:"Output directory whose volume is asked for its free space." required:"" placeholder:"DIR"`
-	Name       string `help:"Model name in package names; by default the checkpoint folder's." placeholder:"MODEL"`
-	Reserve    int64  `help:"Bytes to leave free." default:"2147483648" placeholder:"BYTES"`
-	JSON       bool   `name:"json" help:"Print JSON."`
+	Checkpoint string   `help:"Directory with config.json; nothing else in it is read." required:"" placeholder:"PATH"`
+	Out        string   `help:"Output directory; its volume is asked for its free space." required:"" placeholder:"DIR"`
+	Name       string   `help:"Model name in package names; by default the checkpoint folder's." placeholder:"MODEL"`
+	Reserve    byteSize `help:"Bytes to leave free, plain or like 500MB or 2GiB." default:"2GiB"`
+	JSON       bool     `name:"json" help:"Print JSON."`
 	recipeFlags
 }
 
@@ -32,12 +34,12 @@ func (c *planCommand) Run(to streams) error {
 	if err != nil {
 		return err
 	}
-	if err := wantDirectory(c.Checkpoint); err != nil {
+	if err := errors.Join(wantCheckpoint(c.Checkpoint), wantOut(c.Out)); err != nil {
 		return err
 	}
 	cfg, err := checkpoint.ReadConfig(os.DirFS(c.Checkpoint))
 	if err != nil {
-		return err
+		return fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
 	}
 	name, err := modelName(c.Name, c.Checkpoint)
 	if err != nil {
@@ -51,7 +53,7 @@ func (c *planCommand) Run(to streams) error {
 	if err != nil {
 		return err
 	}
-	room := plan.Fit(free, c.Reserve, standingBytes(plan, c.Out))
+	room := plan.Fit(free, int64(c.Reserve), standingBytes(plan, c.Out))
 	if c.JSON {
 		return writeJSON(to.out, planReport{plan, room})
 	}
@@ -71,27 +73,39 @@ func standingBytes(plan *exporter.Plan, dir string) int64 {
 	return n
 }
 
+// printPlan prints the exact sizes, the estimates and the disk. The shards
+// stand in build order.
 func printPlan(w io.Writer, plan *exporter.Plan, room exporter.Room) error {
-	fmt.Fprintf(w, "plan    %s, %d layers as %s, %s, %s, S=%d, functions %v\n",
-		plan.Model, plan.Layers, plan.Layout, plan.Precision, plan.Norm, plan.Slots, plan.Functions)
+	fmt.Fprintf(w, "plan     %s: %d layers as %s, %s, %s, S=%d, functions %s\n",
+		plan.Model, plan.Layers, plan.Layout, plan.Precision, plan.Norm, plan.Slots, strings.Join(plan.Functions, ","))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "layers\tpackage bytes\tmodel\tweights\tpeak\tfits\tcompile: temporary\tmlmodelc\tANE cache\t")
+	fmt.Fprintln(t, "layers\tmodel bytes\tweight bytes\tpackage bytes\tsize\tpeak while writing\tfits\t")
 	for i, s := range plan.Shards {
 		fits := "yes"
 		if i >= room.Fits {
 			fits = "no"
 		}
-		fmt.Fprintf(t, "%d:%d\t%d\t%d\t%d\t%d\t%s\t~%d\t~%d\t~%d\t\n", s.Start, s.End, s.Bytes, s.Files[1].Bytes, s.Files[2].Bytes,
-			s.Peak, fits, s.Compile.Temporary, s.Compile.Compiled, s.Compile.Cache)
+		fmt.Fprintf(t, "%d:%d\t%d\t%d\t%d\t%s\t%d\t%s\t\n",
+			s.Start, s.End, s.Files[1].Bytes, s.Files[2].Bytes, s.Bytes, byteCount(s.Bytes), s.Peak, fits)
+	}
+	fmt.Fprintf(t, "all\t\t\t%d\t%s\t\t\t\n", plan.Bytes, byteCount(plan.Bytes))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "compile  what Core ML would add, estimated; its cache is the system's, never ours to delete")
+	fmt.Fprintln(t, "layers\ttemporary copy\t.mlmodelc\tANE cache\t")
+	for _, s := range plan.Shards {
+		fmt.Fprintf(t, "%d:%d\t~%s\t~%s\t~%s\t\n", s.Start, s.End, byteCount(s.Compile.Temporary), byteCount(s.Compile.Compiled), byteCount(s.Compile.Cache))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "total   %d bytes (%s); sizes are exact, ~ marks an estimate of what Core ML adds (the cache is the system's)\n", plan.Bytes, byteCount(plan.Bytes))
-	fmt.Fprintf(w, "disk    %d bytes free (%s), %d kept in reserve, %d of the plan written already\n", room.Free, byteCount(room.Free), room.Reserve, room.Standing)
+	fmt.Fprintf(w, "disk     %s free (%d bytes), %s kept in reserve, %s of the plan written already\n",
+		byteCount(room.Free), room.Free, byteCount(room.Reserve), byteCount(room.Standing))
 	if room.Fits < len(plan.Shards) {
 		s := plan.Shards[room.Fits]
-		fmt.Fprintf(w, "short   layers %d:%d and larger do not fit: %d bytes are missing; nothing is ever deleted to make room\n", s.Start, s.End, room.Missing)
+		fmt.Fprintf(w, "short    layers %d:%d and larger do not fit: %d bytes are missing (%s); nothing is ever deleted to make room\n",
+			s.Start, s.End, room.Missing, byteCount(room.Missing))
 	}
 	return nil
 }

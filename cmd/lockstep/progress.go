@@ -10,10 +10,14 @@ import (
 	"golang.org/x/term"
 )
 
+// quietBelow is the size of a piece of work that is over before a line about
+// it could be read.
+const quietBelow = 64 << 20
+
 // progress shows a bar on a terminal, and plain lines elsewhere.
 type progress struct {
 	to       io.Writer
-	bars     *mpb.Progress // nil where w is no terminal
+	bars     *mpb.Progress // nil where to is no terminal
 	bar      *mpb.Bar
 	label    string
 	done     int64
@@ -31,11 +35,14 @@ func newProgress(w io.Writer) *progress {
 
 // Begin implements exporter.Progress.
 func (p *progress) Begin(label string, bytes int64) {
+	p.complete()
 	p.label, p.total, p.done, p.quarters = label, bytes, 0, 0
 	if p.bars != nil {
-		p.bar = p.bars.AddBar(bytes,
-			mpb.PrependDecorators(decor.Name(label+"  "), decor.CountersKiloByte("% .1f / % .1f")),
-			mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageSpeed(decor.SizeB1000(0), "% .1f")))
+		p.bar = p.bars.AddBar(
+			bytes,
+			mpb.PrependDecorators(decor.Name(label+"  "), decor.Counters(decor.SizeB1000(0), "% .1f / % .1f")),
+			mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageSpeed(decor.SizeB1000(0), "% .1f")),
+		)
 	}
 }
 
@@ -46,28 +53,43 @@ func (p *progress) Advance(n int64) {
 		p.bar.IncrInt64(n)
 		return
 	}
-	for p.total > 0 && p.quarters < 4 && p.done*4 >= (p.quarters+1)*p.total {
+	for p.total >= quietBelow && p.quarters < 4 && p.done >= (p.quarters+1)*(p.total/4) {
 		p.quarters++
-		fmt.Fprintf(p.to, "%s  %3d %%  %d of %d bytes\n", p.label, 25*p.quarters, min(p.done, p.total), p.total)
+		p.line()
 	}
 }
 
-// End implements exporter.Progress.
-func (p *progress) End() {
-	if p.bar == nil {
-		return
-	}
-	if p.done < p.total && !p.bar.Completed() {
-		// Headers and padding are not reported as they pass; an export that
-		// failed is told apart by its error.
-		p.bar.SetTotal(p.done, true)
-	}
-	p.bar = nil
+// line prints one plain line.
+func (p *progress) line() {
+	fmt.Fprintf(p.to, "%s  %3d %%  of %s\n", p.label, 25*p.quarters, byteCount(p.total))
 }
 
-// wait lets the last frame be drawn.
-func (p *progress) wait() {
+// End implements exporter.Progress. Whether the piece was finished is only
+// known from the export's error; see finish.
+func (p *progress) End() {}
+
+// finish closes the last piece of work, as broken off where it stood if err
+// says so.
+func (p *progress) finish(err error) {
+	if err == nil {
+		p.complete()
+	} else if p.bar != nil {
+		p.bar.Abort(false)
+	}
 	if p.bars != nil {
-		p.bars.Wait()
+		p.bars.Wait() // for the last frame
+	}
+}
+
+// complete shows a piece of work as done: headers and padding are not reported
+// as they pass.
+func (p *progress) complete() {
+	switch {
+	case p.bar != nil:
+		p.bar.SetCurrent(p.total)
+		p.bar.SetTotal(p.total, true)
+	case p.bars == nil && p.total >= quietBelow && p.quarters < 4:
+		p.quarters = 4
+		p.line()
 	}
 }

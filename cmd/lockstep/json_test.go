@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// invoke runs a command line that must succeed and decodes what it prints.
+func invoke(t *testing.T, args ...string) map[string]any {
+	t.Helper()
+	var out, errs bytes.Buffer
+	require.Equal(t, exitPass, run(args, streams{&out, &errs}), errs.String())
+	assert.Empty(t, errs.String())
+	var doc map[string]any
+	require.NoError(t, json.Unmarshal(out.Bytes(), &doc), "one JSON document and nothing else")
+	return doc
+}
+
+// keys wants exactly these keys of an object.
+func keys(t *testing.T, at string, v any, want ...string) map[string]any {
+	t.Helper()
+	object, ok := v.(map[string]any)
+	require.True(t, ok, "%s: want an object, found %T", at, v)
+	var got []string
+	for k := range object {
+		got = append(got, k)
+	}
+	assert.ElementsMatch(t, want, got, at)
+	return object
+}
+
+// TestJSON holds the documents that programs read to their keys, and their
+// figures to what lies on the disk.
+func TestJSON(t *testing.T) {
+	nano, out := filepath.Join("..", "..", "fixtures", "nano"), filepath.Join(t.TempDir(), "out")
+
+	plan := keys(t, "plan", invoke(t, "plan", "--checkpoint", nano, "--out", out, "--slots", "256", "--json"),
+		"model", "layers", "layout", "slots", "functions", "precision", "norm", "shards", "bytes", "room")
+	assert.Equal(t, "20+4+6+2", plan["layout"])
+	assert.Equal(t, []any{"t1", "t4"}, plan["functions"])
+	keys(t, "plan.room", plan["room"], "free", "reserve", "standing", "fits", "missing")
+	shards := plan["shards"].([]any)
+	require.Len(t, shards, 4)
+	tail := keys(t, "plan.shards[0]", shards[0], "start", "end", "package", "files", "bytes", "peak", "compile_estimate")
+	assert.EqualValues(t, 30, tail["start"], "build order: the smallest first")
+	keys(t, "plan.shards[0].compile_estimate", tail["compile_estimate"], "temporary", "compiled", "cache")
+
+	export := keys(t, "export", invoke(t, "export", "--checkpoint", nano, "--layers", "30:32", "--out", out, "--slots", "256", "--json"),
+		"package", "record", "up_to_date", "resumed_bytes", "shard")
+	assert.Equal(t, filepath.Join(out, tail["package"].(string)), export["package"])
+	assert.Equal(t, filepath.Join(out, "lockstep.json"), export["record"])
+	assert.Equal(t, false, export["up_to_date"])
+	var bytesOnDisk int64
+	for _, f := range tail["files"].([]any) {
+		file := keys(t, "plan.shards[0].files[]", f, "path", "bytes")
+		info, err := os.Stat(filepath.Join(export["package"].(string), filepath.FromSlash(file["path"].(string))))
+		require.NoError(t, err)
+		assert.EqualValues(t, file["bytes"], info.Size(), file["path"])
+		bytesOnDisk += info.Size()
+	}
+	assert.EqualValues(t, tail["bytes"], bytesOnDisk)
+
+	again := invoke(t, "export", "--checkpoint", nano, "--layers", "30:32", "--out", out, "--slots", "256", "--json")
+	assert.Equal(t, true, again["up_to_date"])
+	assert.Equal(t, export["shard"], again["shard"])
+
+	inspect := keys(t, "inspect", invoke(t, "inspect", "--json", export["package"].(string)),
+		"spec_version", "functions", "default_function", "weight_bytes", "blobs")
+	functions := inspect["functions"].([]any)
+	require.Len(t, functions, 2)
+	for i, name := range []string{"t1", "t4"} {
+		f := keys(t, "inspect.functions", functions[i], "name", "opset", "inputs", "outputs", "states", "ops")
+		assert.Equal(t, name, f["name"])
+		assert.Len(t, f["inputs"], 5)
+		assert.Len(t, f["outputs"], 1)
+		assert.Len(t, f["states"], 4)
+		keys(t, "inspect.functions[].inputs[0]", f["inputs"].([]any)[0], "name", "type")
+		assert.EqualValues(t, 8, f["ops"].(map[string]any)["conv"])
+	}
+}
