@@ -21,8 +21,10 @@ const sizeRulesFrom = 2048
 // sizeRulesNotApplied is said where they do not.
 const sizeRulesNotApplied = "the rules state and package_bytes apply from hidden size 2048 up"
 
-// maxPackageBytes is the largest single package on record as resident.
-const maxPackageBytes = 2_000_000_000
+// maxPackageBytes is what still reads as 2.0 GB: the largest single package on
+// record as resident has 2,015.8 MB (twenty int8 layers), and one of 2.3 GB ran
+// on the CPU.
+const maxPackageBytes = 2_050_000_000
 
 // lintRule reads one thing off a package that the Neural Engine is known to
 // refuse. Its word is "predicted", never "resident".

@@ -37,8 +37,14 @@ type Options struct {
 	Lockstep string   // version of this program
 }
 
-// ErrNoShard means that the record has no such shard.
-var ErrNoShard = errors.New("the record has no such shard")
+// Errors of a suite that cannot begin. They say nothing about the package.
+var (
+	// ErrNoShard means that the record has no such shard.
+	ErrNoShard = errors.New("the record has no such shard")
+	// ErrCheckpoint means that the checkpoint is not the one that the record
+	// was made from.
+	ErrCheckpoint = errors.New("another checkpoint than the record's")
+)
 
 // Suite judges one shard. It opens what cases share once. Use it from one
 // goroutine, and close it.
@@ -77,6 +83,9 @@ func NewSuite(opt Options) (*Suite, error) {
 	s.shard = record.Shards[i]
 	if s.recipe, err = exporter.RecipeOf(record.Recipe); err != nil {
 		return nil, err
+	}
+	if ck := opt.Checkpoint; ck != nil && ck.ConfigDigest() != record.Model.ConfigSHA256 {
+		return nil, fmt.Errorf("%w: its config.json has sha256 %s, the record of %s wants %s", ErrCheckpoint, ck.ConfigDigest(), opt.Dir, record.Model.ConfigSHA256)
 	}
 	for _, name := range opt.Require {
 		if !slices.Contains(checkOrder(), name) {

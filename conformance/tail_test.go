@@ -32,6 +32,18 @@ var tail = exporter.Range{Start: 30, End: 32}
 // be measured.
 func TestTail(t *testing.T) { runShard(t, tail, newSubject(t)) }
 
+// TestAnotherCheckpointIsRefused: judging a package by a checkpoint it was not
+// made from would leave a failed verdict in the ladder's way.
+func TestAnotherCheckpointIsRefused(t *testing.T) {
+	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
+	s.export(t, tail)
+	dir := filepath.Join(t.TempDir(), "checkpoint")
+	require.NoError(t, synth.Write(context.Background(), dir, synth.Presets()[0].Spec))
+	s.useCheckpoint(t, "synth", dir)
+	_, err := conformance.NewSuite(s.options(tail))
+	assert.ErrorIs(t, err, conformance.ErrCheckpoint)
+}
+
 // TestTailRecipes judges nano's tail in both precisions and all norm forms:
 // parity is exact in each. The prescaled form fails by design: its eps/d leaves
 // float16, which the lint sees in the program and the oracle on small inputs.
@@ -238,7 +250,7 @@ func runShard(t *testing.T, layers exporter.Range, s subject) manifest.Verdict {
 	assert.Equal(t, verdict.Catalogue.Cases, verdict.Catalogue.Ran, "an unfiltered run must run the whole catalogue")
 	path, err := conformance.WriteVerdict(s.dir, *verdict)
 	require.NoError(t, err)
-	t.Logf("verdict written to %s", filepath.Join(filepath.Base(s.dir), exporter.VerdictDir, filepath.Base(path)))
+	t.Logf("verdict written to %s", path)
 	return *verdict
 }
 

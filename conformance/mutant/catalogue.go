@@ -127,6 +127,10 @@ func Catalogue() []Mutant {
 			Models: "each int8 row is read with the next row's scale",
 		},
 		{
+			Name: "weight_bit_flipped_and_sealed", KilledBy: conformance.CheckOracle, seed: weightBitFlippedSealed,
+			Models: "the least bit of one weight is wrong before the record is made",
+		},
+		{
 			Name: "scale_bit_flipped_and_sealed", KilledBy: conformance.CheckOracle, seed: scaleBitFlipped,
 			Models: "one bit of a scale is wrong before the record is made",
 		},

@@ -191,6 +191,17 @@ func weightBitFlipped(_ context.Context, s *specimen) error {
 	return nil
 }
 
+// weightBitFlippedSealed is one least significant bit of one weight among
+// many, wrong before the record is made.
+func weightBitFlippedSealed(_ context.Context, s *specimen) error {
+	blobs, err := s.stored("layers_0_gate_up_weight")
+	if err != nil {
+		return err
+	}
+	blobs[0].data[len(blobs[0].data)/2] ^= 1
+	return nil
+}
+
 // scaleBitFlipped sets the exponent bit of weight 2^8 in a scale that has it
 // clear: one channel of hidden becomes 256 times as large.
 func scaleBitFlipped(_ context.Context, s *specimen) error {
