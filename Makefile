@@ -46,6 +46,9 @@ lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between pack
 portable: ## The same bytes and hidden states with one thread, for amd64.v3 and for arm64 under qemu-user.
 	@sh .ci/portable
 
+mutants: ## Draw 1,000 random mutants of each kind, where the tests draw 25.
+	@LOCKSTEP_MUTANTS=1000 $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
+
 real: build ## Export and gate the real tail (synthetic weights) on the reference plane; figures for reading.
 	@$(GO) run ./internal/realtail -out $(OUT)/real -lockstep $(LOCKSTEP)
 
@@ -59,4 +62,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail test lint portable real crosscheck golden proto
+.PHONY: help build tail test lint portable mutants real crosscheck golden proto

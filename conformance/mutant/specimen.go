@@ -35,7 +35,9 @@ type specimen struct {
 	resized bool
 	// miscounted keeps the record's op counts as the fault has them.
 	miscounted bool
-	shortened  bool
+	// raw keeps model.mlmodel's bytes as they are in files.
+	raw       bool
+	shortened bool
 
 	exported manifest.Record // of exportAgain
 
@@ -87,8 +89,10 @@ func (s *specimen) weights() []byte { return s.files[mlpackage.WeightsPath] }
 
 // write puts package and record into the specimen's directory.
 func (s *specimen) write() error {
-	if err := s.encode(); err != nil {
-		return err
+	if !s.raw {
+		if err := s.encode(); err != nil {
+			return err
+		}
 	}
 	if !s.unsealed {
 		if err := s.seal(); err != nil {
