@@ -17,6 +17,7 @@ import (
 // disagree, so they never meet.
 var arrows = map[string][]string{
 	"lockstep/manifest":             {},
+	"lockstep/internal/contract":    {},
 	"lockstep/internal/half":        {},
 	"lockstep/internal/elementary":  {},
 	"lockstep/internal/strictjson":  {},
@@ -26,11 +27,11 @@ var arrows = map[string][]string{
 	"lockstep/internal/mil":         {},
 	"lockstep/internal/mlpackage":   {"internal/mil", "internal/mlpackage/milpb", "internal/strictjson"},
 	"lockstep/exporter": {
-		"manifest", "internal/half", "internal/elementary", "internal/strictjson", "internal/durable", "internal/safetensors",
+		"manifest", "internal/contract", "internal/half", "internal/elementary", "internal/strictjson", "internal/durable", "internal/safetensors",
 		"internal/checkpoint", "internal/mil", "internal/mlpackage", "internal/mlpackage/milpb",
 	},
 	"lockstep/coreml":                  {},
-	"lockstep/coreml/hostinput":        {"coreml", "internal/half", "internal/elementary"},
+	"lockstep/coreml/hostinput":        {"coreml", "internal/contract", "internal/half", "internal/elementary"},
 	"lockstep/coreml/reference/kernel": {"internal/half", "internal/elementary"},
 	"lockstep/coreml/reference": {
 		"coreml", "coreml/reference/kernel", "internal/half", "internal/elementary", "internal/mil", "internal/mlpackage",

@@ -9,7 +9,7 @@ import (
 
 	"lockstep/coreml"
 	"lockstep/coreml/hostinput"
-	"lockstep/exporter"
+	"lockstep/internal/contract"
 	"lockstep/internal/half"
 )
 
@@ -46,7 +46,7 @@ func (d *driver) run(ctx context.Context, st coreml.State, pos int, rows [][]flo
 
 // execute runs the pass as it has been filled in.
 func (d *driver) execute(ctx context.Context, st coreml.State, live int) ([][]float16.Float16, error) {
-	err := d.fn.Predict(ctx, d.pass.Inputs(), st, map[string]coreml.Tensor{exporter.OutputHidden: d.out})
+	err := d.fn.Predict(ctx, d.pass.Inputs(), st, map[string]coreml.Tensor{contract.Hidden: d.out})
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"lockstep/conformance/oracle"
 	"lockstep/coreml"
 	"lockstep/exporter"
+	"lockstep/internal/contract"
 	"lockstep/internal/half"
 	"lockstep/manifest"
 )
@@ -190,10 +191,10 @@ func (s *Suite) seededCache(model *oracle.Model, seed snapshot) (*oracle.Cache, 
 	cache := model.NewCache(s.recipe.Slots)
 	for i := range s.opt.Layers.Len() {
 		layer := s.opt.Layers.Start + i
-		if err := cache.SetHalf(oracle.K, layer, seed[exporter.KStateName(i)]); err != nil {
+		if err := cache.SetHalf(oracle.K, layer, seed[contract.KState(i)]); err != nil {
 			return nil, err
 		}
-		if err := cache.SetHalf(oracle.V, layer, seed[exporter.VStateName(i)]); err != nil {
+		if err := cache.SetHalf(oracle.V, layer, seed[contract.VState(i)]); err != nil {
 			return nil, err
 		}
 	}
@@ -237,9 +238,9 @@ func (s *Suite) withCaches(out Outcome, d *driver, st coreml.State, cache *oracl
 	c := cacheTally{want: thresholdOf(s.recipe.Precision).delta, worst: math.Inf(1)}
 	for i := range s.opt.Layers.Len() {
 		for _, kind := range []oracle.Kind{oracle.K, oracle.V} {
-			name := exporter.KStateName(i)
+			name := contract.KState(i)
 			if kind == oracle.V {
-				name = exporter.VStateName(i)
+				name = contract.VState(i)
 			}
 			want, err := cache.Values(kind, s.opt.Layers.Start+i)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"lockstep/exporter"
+	"lockstep/internal/contract"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 	"lockstep/manifest"
@@ -191,16 +192,16 @@ func (s *Suite) keepsContract(context.Context) Outcome {
 			want := mlpackage.FunctionDescription{
 				Name: name,
 				Inputs: []mlpackage.Feature{
-					{Name: exporter.InputX, DType: mil.Float16, Shape: []int{1, d.Hidden, t, 1}},
-					{Name: exporter.InputRopeCos, DType: mil.Float16, Shape: []int{t, d.RotaryDim / 2}},
-					{Name: exporter.InputRopeSin, DType: mil.Float16, Shape: []int{t, d.RotaryDim / 2}},
-					{Name: exporter.InputAttnMask, DType: mil.Float16, Shape: []int{1, 1, t, slots}},
-					{Name: exporter.InputWriteMask, DType: mil.Float16, Shape: []int{1, 1, slots, t}},
+					{Name: contract.X, DType: mil.Float16, Shape: []int{1, d.Hidden, t, 1}},
+					{Name: contract.RopeCos, DType: mil.Float16, Shape: []int{t, d.RotaryDim / 2}},
+					{Name: contract.RopeSin, DType: mil.Float16, Shape: []int{t, d.RotaryDim / 2}},
+					{Name: contract.AttnMask, DType: mil.Float16, Shape: []int{1, 1, t, slots}},
+					{Name: contract.WriteMask, DType: mil.Float16, Shape: []int{1, 1, slots, t}},
 				},
-				Outputs: []mlpackage.Feature{{Name: exporter.OutputHidden, DType: mil.Float16, Shape: []int{1, d.Hidden, t, 1}}},
+				Outputs: []mlpackage.Feature{{Name: contract.Hidden, DType: mil.Float16, Shape: []int{1, d.Hidden, t, 1}}},
 			}
 			for layer := range s.opt.Layers.Len() {
-				for _, state := range []string{exporter.KStateName(layer), exporter.VStateName(layer)} {
+				for _, state := range []string{contract.KState(layer), contract.VState(layer)} {
 					want.States = append(want.States, mlpackage.Feature{Name: state, DType: mil.Float16, Shape: []int{1, d.KVHeads, slots, d.HeadDim}})
 				}
 			}

@@ -9,13 +9,13 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/contract"
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 )
 
-// weightPart names the const (or constexpr) of each tensor of a layer: the op
-// layers_<i>_<part>_weight.
+// weightParts say how contract.Weight calls each tensor of a layer.
 var weightParts = []struct {
 	role checkpoint.Role
 	part string
@@ -53,7 +53,7 @@ func (s *Suite) storedWeights(ctx context.Context) Outcome {
 				if err != nil {
 					return broken(fmt.Errorf("%w: %w", errHarness, err))
 				}
-				c, err := newStoredWeight(p, fmt.Sprintf("layers_%d_%s_weight", i, w.part), t)
+				c, err := newStoredWeight(p, contract.Weight(i, w.part), t)
 				if err != nil {
 					return broken(err)
 				}

@@ -93,6 +93,22 @@ func TestOtherCheckpointIsRefused(t *testing.T) {
 	}
 }
 
+// TestLastLayerTellsWeightsApart records two shards and changes the last layer,
+// as training of the last layers does: a third shard is refused.
+func TestLastLayerTellsWeightsApart(t *testing.T) {
+	opt, mem := inMemory(nanoOptions(t, ""))
+	opt.OffLadder = true
+	for _, start := range []int{30, 28} {
+		opt.Layers = exporter.Range{Start: start, End: start + 2}
+		export(t, opt)
+	}
+	files := nanoFiles(t)
+	setBF16(t, files, checkpoint.TensorName(checkpoint.GateUp, 31), 12345, 0.25)
+	opt.Checkpoint = open(t, files)
+	opt.Layers = exporter.Range{Start: 26, End: 28}
+	refused(t, opt, mem, exporter.ErrConflict, "model.layers.31.mlp.gate_up_proj.weight")
+}
+
 // TestPartOfTheCheckpoint lets a machine hold the files of the range alone: the
 // recorded layer is elsewhere, so the config alone ties the shards.
 func TestPartOfTheCheckpoint(t *testing.T) {

@@ -113,7 +113,7 @@ type export struct {
 	shard    *shard
 	plan     ShardPlan
 	key      string   // of the partial directory
-	accepted []string // of AcceptPartial, what a smaller shard's verdict needed
+	accepted []string // of AcceptPartial, what a smaller shard's verdict needed; see climb
 }
 
 func newExport(opt Options) (*export, error) {
@@ -140,7 +140,7 @@ func newExport(opt Options) (*export, error) {
 	}
 	return &export{
 		Options: opt, shard: s, plan: s.plan(opt.Name, opt.Recipe),
-		key: opt.Recipe.Digest(opt.Layers, source), accepted: []string{},
+		key: opt.Recipe.Digest(opt.Layers, source),
 	}, nil
 }
 

@@ -5,30 +5,13 @@ import (
 	"math"
 
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/contract"
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 )
 
-// Names of the graph contract: the inputs, the output and the states of every
-// shard, whatever its layers.
-const (
-	InputX         = "x"
-	InputRopeCos   = "rope_cos"
-	InputRopeSin   = "rope_sin"
-	InputAttnMask  = "attn_mask"
-	InputWriteMask = "kv_write_mask"
-	OutputHidden   = "hidden"
-)
-
 // opset is the op version of iOS 18 and macOS 15, the first with states.
 const opset = "CoreML8"
-
-// KStateName and VStateName name the caches of a layer, counted from 0 inside
-// the shard.
-func KStateName(layer int) string { return fmt.Sprintf("layers_%d_k_state", layer) }
-
-// VStateName is the value cache's name; see KStateName.
-func VStateName(layer int) string { return fmt.Sprintf("layers_%d_v_state", layer) }
 
 // Program builds the MIL program of a shard from the config alone: weights are
 // references to offsets in weight.bin.
@@ -68,18 +51,18 @@ func buildFunction(cfg checkpoint.Config, rec Recipe, rows int, ws []weight) (*m
 	states := len(ws) / weightsPerLayer
 	for layer := range states {
 		kv := mil.Type{DType: mil.Float16, Shape: []int{1, cfg.KVHeads, rec.Slots, cfg.HeadDim()}, State: true}
-		g.State(KStateName(layer), kv)
-		g.State(VStateName(layer), kv)
+		g.State(contract.KState(layer), kv)
+		g.State(contract.VState(layer), kv)
 	}
 	g.prepare()
 	for layer := range states {
 		out := fmt.Sprintf("layers_%d_out", layer)
 		if layer == states-1 {
-			out = OutputHidden
+			out = contract.Hidden
 		}
 		x = g.layer(layer, x, out, ws[layer*weightsPerLayer:(layer+1)*weightsPerLayer])
 	}
-	return g.Finish(OutputHidden)
+	return g.Finish(contract.Hidden)
 }
 
 const weightsPerLayer = 6
@@ -88,11 +71,11 @@ const weightsPerLayer = 6
 func (g *graph) inputs() string {
 	t, s, r := g.rows, g.rec.Slots, g.cfg.RotaryDim()/2
 	fp16 := func(shape ...int) mil.Type { return mil.Type{DType: mil.Float16, Shape: shape} }
-	x := g.Input(InputX, fp16(1, g.cfg.HiddenSize, t, 1))
-	g.cos = g.Input(InputRopeCos, fp16(t, r))
-	g.sin = g.Input(InputRopeSin, fp16(t, r))
-	g.mask = g.Input(InputAttnMask, fp16(1, 1, t, s))
-	g.writeMask = g.Input(InputWriteMask, fp16(1, 1, s, t))
+	x := g.Input(contract.X, fp16(1, g.cfg.HiddenSize, t, 1))
+	g.cos = g.Input(contract.RopeCos, fp16(t, r))
+	g.sin = g.Input(contract.RopeSin, fp16(t, r))
+	g.mask = g.Input(contract.AttnMask, fp16(1, 1, t, s))
+	g.writeMask = g.Input(contract.WriteMask, fp16(1, 1, s, t))
 	return x
 }
 
@@ -132,8 +115,8 @@ func (g *graph) attention(layer int, p func(string) string, qkv string) string {
 	// Scaling q, not the scores: a raw score can leave float16.
 	q := g.Op("mul", p("q_scaled"), mil.Arg("x", g.rope(p("q"), g.rowsOfHeads(p("q"), parts[0], nq))),
 		mil.Lit("y", mil.Half(half.FromFloat64(1/math.Sqrt(float64(hd))))))
-	k := g.cache(p("k"), KStateName(layer), g.rope(p("k"), g.rowsOfHeads(p("k"), parts[1], nkv)))
-	v := g.cache(p("v"), VStateName(layer), g.rowsOfHeads(p("v"), parts[2], nkv))
+	k := g.cache(p("k"), contract.KState(layer), g.rope(p("k"), g.rowsOfHeads(p("k"), parts[1], nkv)))
+	v := g.cache(p("v"), contract.VState(layer), g.rowsOfHeads(p("v"), parts[2], nkv))
 
 	qs, ks, vs := g.perKVHead(p("q_group"), q), g.perKVHead(p("k_head"), k), g.perKVHead(p("v_head"), v)
 	outs := make([]string, nkv)
@@ -236,8 +219,8 @@ func (g *graph) conv(out, x string, w weight) string {
 		mil.Lit("pad", mil.Int32s(0, 0, 0, 0)), mil.Lit("dilations", mil.Int32s(1, 1)), mil.Lit("groups", mil.Int32Scalar(1)))
 }
 
-// convWeight is the weight as a const, or as int8 data with one scale per
-// output channel.
+// convWeight is the weight under its name in the contract: a const, or int8
+// data with one scale per output channel.
 func (g *graph) convWeight(name string, w weight) string {
 	if !w.quant {
 		return g.Const(name, w.literal())

@@ -15,6 +15,7 @@ import (
 	"lockstep/fixtures"
 	"lockstep/fixtures/synth"
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/contract"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 )
@@ -99,7 +100,7 @@ func checkContract(t *testing.T, f *mil.Function, cfg checkpoint.Config, rec exp
 		half("attn_mask", 1, 1, rows, rec.Slots), half("kv_write_mask", 1, 1, rec.Slots, rows),
 	}
 	for i := range layers {
-		for _, name := range []string{exporter.KStateName(i), exporter.VStateName(i)} {
+		for _, name := range []string{contract.KState(i), contract.VState(i)} {
 			state := half(name, 1, cfg.KVHeads, rec.Slots, cfg.HeadDim())
 			state.Type.State = true
 			want = append(want, state)
@@ -113,7 +114,7 @@ func checkContract(t *testing.T, f *mil.Function, cfg checkpoint.Config, rec exp
 
 	// Each state is read, written, read again, in this order.
 	for i := range layers {
-		for _, state := range []string{exporter.KStateName(i), exporter.VStateName(i)} {
+		for _, state := range []string{contract.KState(i), contract.VState(i)} {
 			var order []string
 			for _, op := range f.Ops {
 				if slices.ContainsFunc(op.Args, func(a mil.Argument) bool { return a.Param == "input" && a.Bindings[0].Name == state }) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/contract"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 )
@@ -77,8 +78,8 @@ func describe(prog *mil.Program, rec Recipe) mlpackage.Description {
 				fd.Inputs = append(fd.Inputs, feature)
 			}
 		}
-		hidden := f.Inputs[slices.IndexFunc(f.Inputs, func(v mil.Value) bool { return v.Name == InputX })]
-		fd.Outputs = []mlpackage.Feature{{Name: OutputHidden, DType: hidden.Type.DType, Shape: hidden.Type.Shape}}
+		hidden := f.Inputs[slices.IndexFunc(f.Inputs, func(v mil.Value) bool { return v.Name == contract.X })]
+		fd.Outputs = []mlpackage.Feature{{Name: contract.Hidden, DType: hidden.Type.DType, Shape: hidden.Type.Shape}}
 		d.Functions = append(d.Functions, fd)
 	}
 	if d.Multi {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"lockstep/exporter"
-	"lockstep/fixtures/synth"
+	"lockstep/internal/checkpoint"
 	"lockstep/internal/durable"
 	"lockstep/internal/durable/faultfs"
 	"lockstep/internal/mlpackage"
@@ -140,8 +140,19 @@ func TestCancelled(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	export(t, opt)
 	_, err = exporter.Export(ctx, opt)
-	assert.ErrorIs(t, err, context.Canceled, "verifying can be stopped, too")
+	assert.ErrorIs(t, err, context.Canceled, "comparing the checkpoint can be stopped")
+	ctx, cancel = context.WithCancel(context.Background())
+	opt.Progress = &stopping{cancel: cancel}
+	_, err = exporter.Export(ctx, opt)
+	assert.ErrorIs(t, err, context.Canceled, "verifying the package can be stopped")
 }
+
+// stopping cancels an export as its verification begins.
+type stopping struct{ cancel func() }
+
+func (s *stopping) Begin(string, int64) { s.cancel() }
+func (s *stopping) Advance(int64)       {}
+func (s *stopping) End()                {}
 
 // partialOf leaves an unfinished export in memory and returns the path of its
 // weights.
@@ -217,7 +228,9 @@ func TestOthersPartialsAreLeftAlone(t *testing.T) {
 			o.Layers, o.OffLadder = exporter.Range{Start: 28, End: 30}, true
 		}},
 		{"other weights", func(t *testing.T, o *exporter.Options) {
-			o.Checkpoint = open(t, synthFiles(t, synth.Small("another seed", o.Checkpoint.Config())))
+			files := nanoFiles(t)
+			setBF16(t, files, checkpoint.TensorName(checkpoint.QKV, 31), 3, 0.25)
+			o.Checkpoint = open(t, files)
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,14 +7,14 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/coreml"
-	"lockstep/exporter"
+	"lockstep/internal/contract"
 	"lockstep/internal/half"
 )
 
 func attentionFactorLeftOut(_ context.Context, s *specimen) error {
 	m := float32(s.record.Model.Rope.AttentionFactor)
 	s.spoilHost(func(_ int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		for _, name := range []string{exporter.InputRopeCos, exporter.InputRopeSin} {
+		for _, name := range []string{contract.RopeCos, contract.RopeSin} {
 			for i, h := range in[name].Data {
 				in[name].Data[i] = half.FromFloat32(half.ToFloat32(h) / m)
 			}
@@ -27,7 +27,7 @@ func attentionFactorLeftOut(_ context.Context, s *specimen) error {
 // futureSlotVisible shows every row the first slot that it must not see.
 func futureSlotVisible(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		mask, changed := in[exporter.InputAttnMask], false
+		mask, changed := in[contract.AttnMask], false
 		slots := len(mask.Data) / rows
 		for t := range rows {
 			for i, h := range row(mask, t, slots) {
@@ -45,7 +45,7 @@ func futureSlotVisible(_ context.Context, s *specimen) error {
 // ownSlotHidden hides from every row the slot that it writes.
 func ownSlotHidden(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		mask, write, changed := in[exporter.InputAttnMask], in[exporter.InputWriteMask], false
+		mask, write, changed := in[contract.AttnMask], in[contract.WriteMask], false
 		slots := len(mask.Data) / rows
 		for i, h := range write.Data {
 			if h == one {
@@ -60,7 +60,7 @@ func ownSlotHidden(_ context.Context, s *specimen) error {
 // ropeRowOfNeighbour gives each row of a block the angles of the next.
 func ropeRowOfNeighbour(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		for _, name := range []string{exporter.InputRopeCos, exporter.InputRopeSin} {
+		for _, name := range []string{contract.RopeCos, contract.RopeSin} {
 			t := in[name]
 			n := len(t.Data) / rows
 			first := slices.Clone(row(t, 0, n))
@@ -78,7 +78,7 @@ func writeColumnsSwapped(_ context.Context, s *specimen) error {
 		if rows < 2 {
 			return false
 		}
-		data, changed := in[exporter.InputWriteMask].Data, false
+		data, changed := in[contract.WriteMask].Data, false
 		for i := 0; i < len(data); i += rows {
 			changed = changed || data[i] != data[i+1]
 			data[i], data[i+1] = data[i+1], data[i]
@@ -91,9 +91,9 @@ func writeColumnsSwapped(_ context.Context, s *specimen) error {
 // deadRowNaN fills the dead rows with NaN in place of copies.
 func deadRowNaN(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		x, changed := in[exporter.InputX].Data, false
+		x, changed := in[contract.X].Data, false
 		for t := range rows {
-			if column(in[exporter.InputWriteMask].Data, rows, t) {
+			if column(in[contract.WriteMask].Data, rows, t) {
 				continue
 			}
 			for i := t; i < len(x); i += rows {
@@ -109,7 +109,7 @@ func deadRowNaN(_ context.Context, s *specimen) error {
 // the context one slot short.
 func blockPastEnd(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		write := in[exporter.InputWriteMask].Data
+		write := in[contract.WriteMask].Data
 		last := write[len(write)-rows:]
 		for t, h := range last {
 			if h == one {
@@ -128,7 +128,7 @@ var one = half.FromFloat32(1)
 // draftInWrongSlot moves the write of every row but the first one slot on.
 func draftInWrongSlot(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		write, changed := in[exporter.InputWriteMask], false
+		write, changed := in[contract.WriteMask], false
 		slots := len(write.Data) / rows
 		for slot := slots - 2; slot >= 0; slot-- {
 			for t := 1; t < rows; t++ {
@@ -146,7 +146,7 @@ func draftInWrongSlot(_ context.Context, s *specimen) error {
 // deadRowWrites lets the last dead row write to the last slot.
 func deadRowWrites(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		write := in[exporter.InputWriteMask]
+		write := in[contract.WriteMask]
 		last := len(write.Data)/rows - 1
 		if rows < 2 || column(write.Data, rows, rows-1) {
 			return false
@@ -166,12 +166,12 @@ func firstWriteWins(_ context.Context, s *specimen) error {
 			written[st] = map[int]bool{}
 		}
 		changed := false
-		for i, h := range in[exporter.InputWriteMask].Data {
+		for i, h := range in[contract.WriteMask].Data {
 			slot := i / rows
 			switch {
 			case h != one:
 			case written[st][slot]:
-				in[exporter.InputWriteMask].Data[i], changed = 0, true
+				in[contract.WriteMask].Data[i], changed = 0, true
 			default:
 				written[st][slot] = true
 			}
@@ -186,7 +186,7 @@ func firstWriteWins(_ context.Context, s *specimen) error {
 func deadRowsMixedIn(_ context.Context, s *specimen) error {
 	const outlier = 1 << 14
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
-		x := in[exporter.InputX].Data
+		x := in[contract.X].Data
 		large := false
 		for _, h := range x {
 			large = large || half.ToFloat32(h) > outlier

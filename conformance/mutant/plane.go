@@ -8,7 +8,7 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/coreml"
-	"lockstep/exporter"
+	"lockstep/internal/contract"
 )
 
 // hostFault is a plane between the gate and the real one, which spoils what
@@ -61,7 +61,7 @@ func (f faultyFunction) Predict(ctx context.Context, inputs map[string]coreml.Te
 	for name, t := range own {
 		own[name] = coreml.Tensor{Shape: t.Shape, Data: slices.Clone(t.Data)}
 	}
-	if f.fault.edit(own[exporter.InputX].Shape[2], own, st) {
+	if f.fault.edit(own[contract.X].Shape[2], own, st) {
 		*f.fault.edited = true
 	}
 	return f.Function.Predict(ctx, own, st, outputs)

@@ -7,20 +7,12 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/coreml"
+	"lockstep/internal/contract"
 	"lockstep/internal/half"
 )
 
 // ErrShape is wrapped by errors about sizes that do not fit the pass.
 var ErrShape = errors.New("misshapen input")
-
-// The names of a pass's inputs in the graph's contract.
-const (
-	NameX     = "x"
-	NameCos   = "rope_cos"
-	NameSin   = "rope_sin"
-	NameMask  = "attn_mask"
-	NameWrite = "kv_write_mask"
-)
 
 const (
 	visible = float16.Float16(0)      // added to the score of a slot that a row sees
@@ -59,7 +51,7 @@ func NewPass(s Shape) *Pass {
 		Write: tensor(1, 1, s.Slots, s.Rows),
 		shape: s,
 	}
-	p.inputs = map[string]coreml.Tensor{NameX: p.X, NameCos: p.Cos, NameSin: p.Sin, NameMask: p.Mask, NameWrite: p.Write}
+	p.inputs = map[string]coreml.Tensor{contract.X: p.X, contract.RopeCos: p.Cos, contract.RopeSin: p.Sin, contract.AttnMask: p.Mask, contract.WriteMask: p.Write}
 	return p
 }
 
