@@ -15,6 +15,7 @@ import (
 type pool struct {
 	jobs    chan *job
 	workers int // with the caller of each
+	ended   sync.WaitGroup
 }
 
 // job is a range of work under way. A function has one, used again for each
@@ -30,12 +31,12 @@ func newPool() *pool {
 	p := &pool{workers: runtime.GOMAXPROCS(0)}
 	p.jobs = make(chan *job, p.workers)
 	for worker := 1; worker < p.workers; worker++ {
-		go func() {
+		p.ended.Go(func() {
 			for j := range p.jobs {
 				j.work(worker)
 				j.helpers.Done()
 			}
-		}()
+		})
 	}
 	return p
 }
@@ -83,4 +84,8 @@ func (j *job) work(worker int) {
 	}
 }
 
-func (p *pool) close() { close(p.jobs) }
+// close ends the workers. No job may be under way.
+func (p *pool) close() {
+	close(p.jobs)
+	p.ended.Wait()
+}

@@ -1,0 +1,198 @@
+package reference_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
+
+	"lockstep/coreml"
+	"lockstep/coreml/reference"
+	"lockstep/internal/mil"
+)
+
+func TestIdentity(t *testing.T) {
+	assert.Equal(t, "reference", reference.Plane{}.Name())
+	up := openFunction(t, counters(t), "up")
+	assert.Equal(t, "up", up.Name())
+	_, err := up.ComputePlan(context.Background())
+	assert.ErrorIs(t, err, coreml.ErrNoComputePlan)
+}
+
+func TestClosed(t *testing.T) {
+	s := newSample("closed")
+	s.State("k", fp16(2))
+	f, err := s.Finish(s.input(2))
+	require.NoError(t, err)
+	pkg, err := reference.Plane{}.Open(context.Background(), writePackage(t, nil, f))
+	require.NoError(t, err)
+	fn, st := openFunction(t, pkg, f.Name), newState(t, pkg)
+	require.NoError(t, pkg.Close())
+	require.NoError(t, pkg.Close(), "closing twice is harmless")
+
+	err = fn.Predict(context.Background(), tensors(fn.Signature().Inputs), st, tensors(fn.Signature().Outputs))
+	assert.ErrorIs(t, err, reference.ErrClosed)
+	_, err = pkg.Function(context.Background(), f.Name)
+	assert.ErrorIs(t, err, reference.ErrClosed)
+	_, err = pkg.NewState()
+	assert.ErrorIs(t, err, reference.ErrClosed)
+	two := make([]float16.Float16, 2)
+	assert.ErrorIs(t, st.Read("k", two), reference.ErrClosed)
+	assert.ErrorIs(t, st.Write("k", two), reference.ErrClosed)
+}
+
+// heavy is a package whose one pass is long enough to be met under way, with a
+// weight in the mapping.
+func heavy(t testing.TB) coreml.Package {
+	t.Helper()
+	s := newSample("heavy")
+	x := s.input(1, 256, 4, 1)
+	w := s.Const("w", s.blobs.halfs([]int{256, 256, 1, 1}, make([]float16.Float16, 256*256)))
+	for range 20 {
+		x = s.op("conv", mil.Arg("x", x), mil.Arg("weight", w))
+	}
+	f, err := s.Finish(x)
+	require.NoError(t, err)
+	pkg, err := reference.Plane{}.Open(context.Background(), writePackage(t, s.blobs, f))
+	require.NoError(t, err)
+	return pkg
+}
+
+// TestCloseDuringUse closes a package while functions run, states are read and
+// functions are prepared: every call either works or says that the package is
+// closed, and Close returns once they have.
+func TestCloseDuringUse(t *testing.T) {
+	withWorkers(t, 4)
+	for range 10 {
+		pkg := heavy(t)
+		var running sync.WaitGroup
+		var passes atomic.Int64
+		for range 3 {
+			fn := openFunction(t, pkg, "main")
+			running.Go(func() {
+				in, out := tensors(fn.Signature().Inputs), tensors(fn.Signature().Outputs)
+				for {
+					if err := fn.Predict(context.Background(), in, nil, out); err != nil {
+						assert.ErrorIs(t, err, reference.ErrClosed)
+						return
+					}
+					passes.Add(1)
+				}
+			})
+		}
+		running.Go(func() {
+			for {
+				if _, err := pkg.Function(context.Background(), "main"); err != nil {
+					assert.ErrorIs(t, err, reference.ErrClosed)
+					return
+				}
+			}
+		})
+		for passes.Load() < 2 {
+			runtime.Gosched()
+		}
+		var closing sync.WaitGroup
+		for range 2 {
+			closing.Go(func() { assert.NoError(t, pkg.Close()) })
+		}
+		closing.Wait()
+		running.Wait()
+	}
+}
+
+// TestCloseEndsWorkers: a closed package leaves no goroutine behind. If one
+// stayed, the test would not end.
+func TestCloseEndsWorkers(t *testing.T) {
+	withWorkers(t, 6)
+	before := runtime.NumGoroutine()
+	pkg := heavy(t)
+	fn := openFunction(t, pkg, "main")
+	require.NoError(t, fn.Predict(context.Background(), tensors(fn.Signature().Inputs), nil, tensors(fn.Signature().Outputs)))
+	assert.Equal(t, before+5, runtime.NumGoroutine())
+	require.NoError(t, pkg.Close())
+	for runtime.NumGoroutine() > before { // the last one may be on its way out
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// expiring is a context that ends after a number of looks at it.
+type expiring struct {
+	context.Context
+	looks int
+}
+
+var errExpired = errors.New("expired")
+
+func (c *expiring) Err() error {
+	if c.looks--; c.looks < 0 {
+		return errExpired
+	}
+	return nil
+}
+
+// TestCancel ends a pass between two of its operations, and preparing a
+// function between two of the program's.
+func TestCancel(t *testing.T) {
+	pkg := counters(t)
+	up, st := openFunction(t, pkg, "up"), newState(t, pkg)
+	in, out := tensors(up.Signature().Inputs), tensors(up.Signature().Outputs)
+	in["x"].Data[0] = 0x3C00
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := up.Predict(canceled, in, st, out)
+	mustFail(t, err, context.Canceled, "function up", `op add "sum"`)
+	assert.Zero(t, content(t, st, up.Signature())["total"][0], "nothing was written")
+
+	s := newSample("cancel")
+	k := s.State("k", fp16(2))
+	x := s.input(2)
+	s.Write(k, x)
+	f, err := s.Finish(s.op("abs", mil.Arg("x", s.op("square", mil.Arg("x", x)))))
+	require.NoError(t, err)
+	pkg = openPackage(t, writePackage(t, nil, f))
+	fn, st := openFunction(t, pkg, f.Name), newState(t, pkg)
+	in, out = tensors(fn.Signature().Inputs), tensors(fn.Signature().Outputs)
+	in[x].Data[0] = 0x3C00
+	err = fn.Predict(&expiring{context.Background(), 2}, in, st, out)
+	mustFail(t, err, errExpired, "function main", `op abs "v3"`)
+	assert.Equal(t, []float16.Float16{0x3C00, 0}, content(t, st, fn.Signature())["k"], "what came before was done")
+	require.NoError(t, fn.Predict(context.Background(), in, st, out), "the next pass is whole")
+
+	_, err = pkg.Function(&expiring{context.Background(), 2}, f.Name)
+	assert.ErrorIs(t, err, errExpired)
+}
+
+// TestConcurrentUse runs two functions of one package at a time, each on a
+// state of its own, and one function from two goroutines.
+func TestConcurrentUse(t *testing.T) {
+	withWorkers(t, 3)
+	pkg := counters(t)
+	shared := openFunction(t, pkg, "up")
+	total := newState(t, pkg)
+	const passes = 200
+	var running sync.WaitGroup
+	for range 3 {
+		own := openFunction(t, pkg, "up")
+		st := newState(t, pkg)
+		running.Go(func() {
+			in, out := tensors(own.Signature().Inputs), tensors(own.Signature().Outputs)
+			in["x"].Data[0], in["x"].Data[1] = 0x3C00, 0x4000
+			for i := range passes {
+				if !assert.NoError(t, own.Predict(context.Background(), in, st, out)) ||
+					!assert.InDelta(t, i+1, out["new"].Data[0].Float32(), 0) ||
+					!assert.NoError(t, shared.Predict(context.Background(), in, total, out)) {
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	assert.InDelta(t, 3*passes, content(t, total, shared.Signature())["total"][0].Float32(), 0)
+}

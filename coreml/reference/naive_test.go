@@ -1,0 +1,572 @@
+package reference_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
+
+	"lockstep/coreml/reference/kernel"
+	"lockstep/internal/half"
+	"lockstep/internal/mil"
+	"lockstep/internal/mlpackage"
+)
+
+// array is a dense tensor of the naive evaluator.
+type array struct {
+	shape []int
+	data  []float16.Float16
+}
+
+func newArray(shape []int) array {
+	return array{shape: shape, data: make([]float16.Float16, elements(shape))}
+}
+
+// offset is the place of an index.
+func (a array) offset(index []int) int {
+	at := 0
+	for d, i := range index {
+		at = at*a.shape[d] + i
+	}
+	return at
+}
+
+func (a array) at(index []int) float32 { return half.ToFloat32(a.data[a.offset(index)]) }
+
+// spread is at for an index of the shape that a broadcasts to.
+func (a array) spread(index []int) float32 {
+	at, first := 0, len(index)-len(a.shape)
+	for d, n := range a.shape {
+		at *= n
+		if n > 1 {
+			at += index[first+d]
+		}
+	}
+	return half.ToFloat32(a.data[at])
+}
+
+func (a array) set(index []int, v float32) { a.data[a.offset(index)] = half.FromFloat32(v) }
+
+// forIndices visits the indices of a shape in row-major order.
+func forIndices(shape []int, visit func(index []int)) {
+	if elements(shape) == 0 {
+		return
+	}
+	index := make([]int, len(shape))
+	for {
+		visit(index)
+		d := len(shape) - 1
+		for ; d >= 0; d-- {
+			if index[d]++; index[d] < shape[d] {
+				break
+			}
+			index[d] = 0
+		}
+		if d < 0 {
+			return
+		}
+	}
+}
+
+// naive evaluates a function by the ops' meanings, one value at a time, each
+// in memory of its own: no liveness, no views, no threads. It panics on what
+// the plane refuses.
+type naive struct {
+	files  *mlpackage.Package
+	scope  *mil.Scope
+	values map[string]array
+	states map[string]array
+	p      mil.Params
+}
+
+// evaluate runs f and returns its outputs; states is updated.
+func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) map[string]array {
+	t.Helper()
+	scope, err := mil.NewScope(f)
+	require.NoError(t, err)
+	n := &naive{files: files, scope: scope, values: map[string]array{}, states: states}
+	for name, in := range inputs {
+		n.values[name] = in
+	}
+	for _, op := range f.Ops {
+		n.p = scope.Params(op)
+		n.run(op)
+	}
+	out := map[string]array{}
+	for _, name := range f.Outputs {
+		v := n.value(mil.Binding{Name: name})
+		out[name] = array{v.shape, slices.Clone(v.data)}
+	}
+	return out
+}
+
+func (n *naive) literal(lit *mil.Literal) array {
+	raw, err := n.files.Bytes(lit)
+	if err != nil {
+		panic(err)
+	}
+	out := newArray(lit.Type.Shape)
+	half.FromBytes(out.data, raw)
+	return out
+}
+
+func (n *naive) value(b mil.Binding) array {
+	if b.Literal != nil {
+		return n.literal(b.Literal)
+	}
+	if v, ok := n.values[b.Name]; ok {
+		return v
+	}
+	return n.literal(n.scope.Literal(b.Name))
+}
+
+func (n *naive) bindings(op *mil.Op, param string) []mil.Binding {
+	for _, a := range op.Args {
+		if a.Param == param {
+			return a.Bindings
+		}
+	}
+	return nil
+}
+
+func (n *naive) arg(op *mil.Op, param string) array { return n.value(n.bindings(op, param)[0]) }
+
+func (n *naive) run(op *mil.Op) {
+	var out array
+	if len(op.Outputs) > 0 && op.Type != "const" {
+		out = newArray(op.Outputs[0].Type.Shape)
+	}
+	switch op.Type {
+	case "const":
+		return
+	case "constexpr_blockwise_shift_scale":
+		n.dequantize(op, out)
+	case "read_state":
+		name, _ := n.p.Value("input")
+		copy(out.data, n.states[name].data)
+	case "write_state":
+		name, _ := n.p.Value("input")
+		copy(n.states[name].data, n.arg(op, "data").data)
+		return
+	case "reshape", "expand_dims", "squeeze":
+		copy(out.data, n.arg(op, "x").data)
+	case "transpose":
+		n.transpose(op, out)
+	case "split":
+		n.split(op)
+		return
+	case "slice_by_index":
+		n.slice(op, out)
+	case "concat":
+		n.concat(op, out)
+	case "conv":
+		n.conv(op, out)
+	case "matmul":
+		n.matmul(op, out)
+	case "softmax":
+		x := n.arg(op, "x")
+		n.alongAxes(x, out, []int{n.axis("axis", -1, len(x.shape))}, softmax)
+	case "layer_norm":
+		n.layerNorm(op, out)
+	case "reduce_sum", "reduce_mean", "reduce_max":
+		n.reduce(op, out)
+	default:
+		if f := binaryMeaning(op.Type); f != nil {
+			x, y := n.arg(op, "x"), n.arg(op, "y")
+			forIndices(out.shape, func(i []int) { out.set(i, f(x.spread(i), y.spread(i))) })
+			break
+		}
+		x, f := n.arg(op, "x"), n.unaryMeaning(op)
+		for i, h := range x.data {
+			out.data[i] = half.FromFloat64(f(half.ToFloat64(h)))
+		}
+	}
+	n.values[op.Outputs[0].Name] = out
+}
+
+// sum adds the elements in 16 partial sums: element k to sum k mod 16.
+func sum(v []float32) float32 {
+	var s [16]float32
+	for k, f := range v {
+		s[k%16] += f
+	}
+	return total(s)
+}
+
+func total(s [16]float32) float32 {
+	for h := 8; h >= 1; h /= 2 {
+		for i := range h {
+			s[i] += s[i+h]
+		}
+	}
+	return s[0]
+}
+
+func dot(a, b []float32) float32 {
+	var s [16]float32
+	for k := range a {
+		s[k%16] += float32(a[k] * b[k])
+	}
+	return total(s)
+}
+
+func largest(v []float32) float32 {
+	best := float32(math.Inf(-1))
+	for _, f := range v {
+		best = larger(best, f)
+	}
+	return best
+}
+
+func larger(a, b float32) float32 {
+	switch {
+	case a != a || b != b:
+		return float32(math.NaN())
+	case a == b && math.Signbit(float64(a)): // -0 and 0
+		return b
+	case a >= b:
+		return a
+	}
+	return b
+}
+
+func binaryMeaning(op string) func(a, b float32) float32 {
+	switch op {
+	case "add":
+		return func(a, b float32) float32 { return a + b }
+	case "sub":
+		return func(a, b float32) float32 { return a - b }
+	case "mul":
+		return func(a, b float32) float32 { return a * b }
+	case "real_div":
+		return func(a, b float32) float32 { return a / b }
+	case "maximum":
+		return larger
+	case "minimum":
+		return func(a, b float32) float32 { return -larger(-a, -b) }
+	}
+	return nil
+}
+
+func (n *naive) unaryMeaning(op *mil.Op) func(float64) float64 {
+	sigmoid := func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+	switch op.Type {
+	case "silu":
+		return func(x float64) float64 { return x / (1 + math.Exp(-x)) }
+	case "sigmoid":
+		return sigmoid
+	case "relu":
+		return func(x float64) float64 {
+			if x > 0 || x != x {
+				return x
+			}
+			return 0
+		}
+	case "tanh":
+		return math.Tanh
+	case "exp":
+		return math.Exp
+	case "sqrt":
+		return math.Sqrt
+	case "square":
+		return func(x float64) float64 { return x * x }
+	case "abs":
+		return math.Abs
+	case "rsqrt":
+		eps := float64(n.p.Half("epsilon", 1e-12))
+		return func(x float64) float64 { return 1 / math.Sqrt(x+eps) }
+	case "gelu":
+		switch n.p.String("mode", "EXACT") {
+		case "EXACT":
+			return func(x float64) float64 { return x * (math.Erfc(-x/math.Sqrt2) / 2) }
+		case "TANH_APPROXIMATION":
+			return func(x float64) float64 {
+				u := math.Sqrt(2/math.Pi) * (x + 0.044715*x*x*x)
+				return x / (1 + math.Exp(-2*u))
+			}
+		case "SIGMOID_APPROXIMATION":
+			return func(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) }
+		}
+	}
+	panic("no meaning of " + op.Type)
+}
+
+func (n *naive) dequantize(op *mil.Op, out array) {
+	q, err := n.files.Bytes(n.p.Literal("data"))
+	if err != nil {
+		panic(err)
+	}
+	scale := n.literal(n.p.Literal("scale"))
+	i := 0
+	forIndices(out.shape, func(index []int) {
+		out.set(index, float32(int8(q[i]))*scale.spread(index))
+		i++
+	})
+}
+
+func (n *naive) axis(param string, def, rank int) int {
+	a := n.p.Int(param, def)
+	if a < 0 {
+		a += rank
+	}
+	return a
+}
+
+func (n *naive) transpose(op *mil.Op, out array) {
+	x, perm := n.arg(op, "x"), n.p.Ints("perm")
+	forIndices(out.shape, func(i []int) {
+		from := make([]int, len(i))
+		for d, axis := range perm {
+			from[(axis+len(i))%len(i)] = i[d]
+		}
+		out.set(i, x.at(from))
+	})
+}
+
+func (n *naive) split(op *mil.Op) {
+	x := n.arg(op, "x")
+	axis, begin := n.axis("axis", 0, len(x.shape)), 0
+	for _, v := range op.Outputs {
+		out := newArray(v.Type.Shape)
+		forIndices(out.shape, func(i []int) {
+			from := slices.Clone(i)
+			from[axis] += begin
+			out.set(i, x.at(from))
+		})
+		begin += out.shape[axis]
+		n.values[v.Name] = out
+	}
+}
+
+func (n *naive) slice(op *mil.Op, out array) {
+	x := n.arg(op, "x")
+	begin, end, stride := n.p.Ints("begin"), n.p.Ints("end"), n.p.Ints("stride")
+	mask := func(param string, d int) bool {
+		m := n.p.BoolSlice(param)
+		return m != nil && m[d]
+	}
+	// chosen are the elements of each axis, as Python's x[begin:end:stride].
+	var chosen [][]int
+	squeezed := make([]bool, len(x.shape))
+	for d, size := range x.shape {
+		step := 1
+		if stride != nil {
+			step = stride[d]
+		}
+		lo, hi := begin[d], end[d]
+		if lo < 0 {
+			lo += size
+		}
+		if hi < 0 {
+			hi += size
+		}
+		if mask("begin_mask", d) {
+			lo = 0
+			if step < 0 {
+				lo = size - 1
+			}
+		}
+		if mask("end_mask", d) {
+			hi = size
+			if step < 0 {
+				hi = -1
+			}
+		}
+		var at []int
+		if squeezed[d] = mask("squeeze_mask", d); squeezed[d] {
+			at = []int{lo}
+		} else {
+			for i := lo; (step > 0 && i < hi) || (step < 0 && i > hi); i += step {
+				at = append(at, i)
+			}
+		}
+		chosen = append(chosen, at)
+	}
+	forIndices(out.shape, func(i []int) {
+		from, k := make([]int, len(x.shape)), 0
+		for d := range from {
+			from[d] = chosen[d][0]
+			if !squeezed[d] {
+				from[d] = chosen[d][i[k]]
+				k++
+			}
+		}
+		out.set(i, x.at(from))
+	})
+}
+
+func (n *naive) concat(op *mil.Op, out array) {
+	var xs []array
+	for _, b := range n.bindings(op, "values") {
+		xs = append(xs, n.value(b))
+	}
+	axis := n.axis("axis", 0, len(out.shape))
+	interleave := n.p.Bool("interleave", false)
+	forIndices(out.shape, func(i []int) {
+		from, which := slices.Clone(i), 0
+		if interleave {
+			which, from[axis] = i[axis]%len(xs), i[axis]/len(xs)
+		} else {
+			for from[axis] >= xs[which].shape[axis] {
+				from[axis] -= xs[which].shape[axis]
+				which++
+			}
+		}
+		out.set(i, xs[which].at(from))
+	})
+}
+
+// conv is a convolution with a kernel of 1 over a batch of 1.
+func (n *naive) conv(op *mil.Op, out array) {
+	x, w := n.arg(op, "x"), n.arg(op, "weight")
+	k := x.shape[1]
+	row, column, at := make([]float32, k), make([]float32, k), make([]int, len(w.shape))
+	forIndices(out.shape, func(i []int) {
+		from := slices.Clone(i)
+		for c := range k {
+			from[1] = c
+			column[c] = x.at(from)
+			at[0], at[1] = i[1], c
+			row[c] = w.at(at)
+		}
+		v := dot(row, column)
+		if b := n.bindings(op, "bias"); b != nil {
+			v += n.value(b[0]).at([]int{i[1]})
+		}
+		out.set(i, v)
+	})
+}
+
+func (n *naive) matmul(op *mil.Op, out array) {
+	x, y := n.arg(op, "x"), n.arg(op, "y")
+	tx, ty := n.p.Bool("transpose_x", false), n.p.Bool("transpose_y", false)
+	inner := x.shape[len(x.shape)-1]
+	if tx {
+		inner = x.shape[len(x.shape)-2]
+	}
+	at := make([]int, len(out.shape))
+	element := func(a array, row, column int, transposed bool) float32 {
+		if transposed {
+			row, column = column, row
+		}
+		at[len(at)-2], at[len(at)-1] = row, column
+		return a.spread(at)
+	}
+	a, b := make([]float32, inner), make([]float32, inner)
+	forIndices(out.shape, func(i []int) {
+		copy(at, i)
+		r, c := i[len(i)-2], i[len(i)-1]
+		for k := range inner {
+			a[k], b[k] = element(x, r, k, tx), element(y, k, c, ty)
+		}
+		out.set(i, dot(a, b))
+	})
+}
+
+// alongAxes applies f to each vector over the axes, in row-major order.
+func (n *naive) alongAxes(x, out array, axes []int, f func(v []float32) []float32) {
+	outer, inner := slices.Clone(x.shape), make([]int, len(x.shape))
+	for d := range inner {
+		inner[d] = 1
+	}
+	for _, a := range axes {
+		outer[a], inner[a] = 1, x.shape[a]
+	}
+	forIndices(outer, func(o []int) {
+		place := func(i []int) []int {
+			at := slices.Clone(o)
+			for d := range at {
+				at[d] += i[d]
+			}
+			return at
+		}
+		var v []float32
+		forIndices(inner, func(i []int) { v = append(v, x.at(place(i))) })
+		result, k := f(v), 0
+		forIndices(inner, func(i []int) {
+			out.set(place(i), result[k])
+			k++
+		})
+	})
+}
+
+// softmax takes e^x from the kernel, whose own tests hold it against the
+// definition: section 4 leaves its last bits open.
+func softmax(v []float32) []float32 {
+	out, top := make([]float32, len(v)), largest(v)
+	for i, f := range v {
+		out[i] = kernel.Exp32(f - top)
+	}
+	total := sum(out)
+	for i := range out {
+		out[i] /= total
+	}
+	return out
+}
+
+func (n *naive) axes(rank int) []int {
+	if !n.p.Has("axes") {
+		all := make([]int, rank)
+		for i := range all {
+			all[i] = i
+		}
+		return all
+	}
+	axes := n.p.Ints("axes")
+	for i := range axes {
+		axes[i] = (axes[i] + rank) % rank
+	}
+	return axes
+}
+
+func (n *naive) layerNorm(op *mil.Op, out array) {
+	x, eps := n.arg(op, "x"), n.p.Half("epsilon", 1e-5)
+	var gamma, beta array
+	if b := n.bindings(op, "gamma"); b != nil {
+		gamma = n.value(b[0])
+	}
+	if b := n.bindings(op, "beta"); b != nil {
+		beta = n.value(b[0])
+	}
+	n.alongAxes(x, out, n.axes(len(x.shape)), func(v []float32) []float32 {
+		mean := sum(v) / float32(len(v))
+		c, squares := make([]float32, len(v)), make([]float32, len(v))
+		for i := range v {
+			c[i] = v[i] - mean
+			squares[i] = float32(c[i] * c[i])
+		}
+		deviation := float32(math.Sqrt(float64(sum(squares)/float32(len(v)) + eps)))
+		for i := range c {
+			c[i] /= deviation
+			if gamma.data != nil {
+				c[i] = float32(c[i] * half.ToFloat32(gamma.data[i]))
+			}
+			if beta.data != nil {
+				c[i] += half.ToFloat32(beta.data[i])
+			}
+		}
+		return c
+	})
+}
+
+func (n *naive) reduce(op *mil.Op, out array) {
+	x := n.arg(op, "x")
+	axes := n.axes(len(x.shape))
+	var results []float32
+	n.alongAxes(x, newArray(x.shape), axes, func(v []float32) []float32 {
+		switch op.Type {
+		case "reduce_sum":
+			results = append(results, sum(v))
+		case "reduce_mean":
+			results = append(results, sum(v)/float32(len(v)))
+		default:
+			results = append(results, largest(v))
+		}
+		return v
+	})
+	for i, r := range results { // vectors and results come in the same order
+		out.data[i] = half.FromFloat32(r)
+	}
+}

@@ -1,0 +1,301 @@
+package reference_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
+
+	"lockstep/coreml"
+	"lockstep/coreml/reference"
+	"lockstep/internal/mil"
+	"lockstep/internal/mlpackage"
+)
+
+// TestUnsupported refuses, when a function is prepared, whatever a checked
+// program can hold and the plane does not execute. Each error names function,
+// op, and what is concerned.
+func TestUnsupported(t *testing.T) {
+	floats := func(v float32) mil.Literal { return mil.Literal{Type: mil.Tensor(mil.Float32), Floats: []float32{v}} }
+	for _, tc := range []struct {
+		name  string
+		build func(s *sample) string
+		parts []string
+	}{
+		{"float32 input", func(s *sample) string {
+			s.Input("wide", mil.Tensor(mil.Float32, 2))
+			return s.input(2)
+		}, []string{`input "wide"`, "fp32[2]"}},
+		{"int32 input", func(s *sample) string {
+			s.Input("ids", mil.Tensor(mil.Int32, 2))
+			return s.input(2)
+		}, []string{`input "ids"`, "int32[2]"}},
+		{"float32 state", func(s *sample) string {
+			s.State("wide", mil.Tensor(mil.Float32, 2))
+			return s.input(2)
+		}, []string{`input "wide"`, "fp32[2]"}},
+		{"integer output", func(s *sample) string { return s.Const("ids", mil.Int32s(1, 2)) }, []string{"output", `"ids"`, "int32[2]"}},
+		{"integer reshape", func(s *sample) string {
+			return s.op("reshape", mil.Arg("x", s.Const("ids", mil.Int32s(1, 2))), mil.Lit("shape", mil.Int32s(2, 1)))
+		}, []string{"op reshape", "parameter x", `"ids"`, "int32[2]"}},
+		{"cast", func(s *sample) string {
+			return s.op("cast", mil.Arg("x", s.input(2)), mil.Lit("dtype", mil.StringScalar("fp32")))
+		}, []string{"op cast", `"v2"`}},
+		{"bool result", func(s *sample) string {
+			x := s.input(2)
+			return s.op("select", mil.Arg("cond", s.op("less", mil.Arg("x", x), mil.Arg("y", x))), mil.Arg("a", x), mil.Arg("b", x))
+		}, []string{"op less", `"v2"`}},
+		{"float32 constant", func(s *sample) string {
+			x := s.Const("one", floats(1))
+			return s.op("add", mil.Arg("x", x), mil.Arg("y", x))
+		}, []string{"op add", "parameter x", `"one"`, "fp32"}},
+		{"gather", func(s *sample) string {
+			return s.op("gather", mil.Arg("x", s.input(2)), mil.Lit("indices", mil.Int32s(1)))
+		}, []string{"op gather"}},
+		{"tile", func(s *sample) string {
+			return s.op("tile", mil.Arg("x", s.input(2)), mil.Lit("reps", mil.Int32s(2)))
+		}, []string{"op tile"}},
+		{"linear", func(s *sample) string {
+			return s.op("linear", mil.Arg("x", s.input(2)), mil.Arg("weight", s.constant(3, 2)))
+		}, []string{"op linear"}},
+		{"reduce_l2_norm", func(s *sample) string { return s.op("reduce_l2_norm", mil.Arg("x", s.input(2))) }, []string{"op reduce_l2_norm"}},
+		{"reduce_sum_square", func(s *sample) string { return s.op("reduce_sum_square", mil.Arg("x", s.input(2))) }, []string{"op reduce_sum_square"}},
+		{"topk", func(s *sample) string {
+			return s.op("topk", mil.Arg("x", s.input(2)), mil.Lit("return_indices", mil.BoolScalar(false)))
+		}, []string{"op topk"}},
+		{"scaled_dot_product_attention", func(s *sample) string {
+			x := s.input(1, 2, 2)
+			return s.op("scaled_dot_product_attention", mil.Arg("query", x), mil.Arg("key", x), mil.Arg("value", x))
+		}, []string{"op scaled_dot_product_attention"}},
+		{"slice_update", func(s *sample) string {
+			return s.op("slice_update", mil.Arg("x", s.input(2)), mil.Arg("update", s.input(1)), mil.Lit("begin", mil.Int32s(0)), mil.Lit("end", mil.Int32s(1)))
+		}, []string{"op slice_update"}},
+		{"conv of 3x3", func(s *sample) string { return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 3, 3)) }, []string{"op conv", "parameter weight", "[3 2 3 3]"}},
+		{"conv of a batch", func(s *sample) string { return s.conv([]int{2, 2, 4, 4}, s.constant(3, 2, 1, 1)) }, []string{"op conv", "parameter x", "[2 2 4 4]"}},
+		{"conv in groups", func(s *sample) string {
+			return s.conv([]int{1, 4, 2, 2}, s.constant(6, 2, 1, 1), mil.Lit("groups", mil.Int32Scalar(2)))
+		}, []string{"op conv", "parameter groups", "2"}},
+		{"conv with strides", func(s *sample) string {
+			return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 1, 1), mil.Lit("strides", mil.Int32s(1, 2)))
+		}, []string{"op conv", "parameter strides", "[1 2]"}},
+		{"conv with padding", func(s *sample) string {
+			return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 1, 1), mil.Lit("pad_type", mil.StringScalar("custom")), mil.Lit("pad", mil.Int32s(0, 0, 1, 0)))
+		}, []string{"op conv", "parameter pad", "[0 0 1 0]"}},
+		{"conv with run-time weight", func(s *sample) string { return s.conv([]int{1, 2, 4, 4}, s.input(3, 2, 1, 1)) }, []string{"op conv", "parameter weight", `"v1"`}},
+		{"lut weight", func(s *sample) string {
+			indices := mil.Literal{Type: mil.Tensor(mil.UInt1, 8), Bytes: []byte{5}}
+			return s.op("constexpr_lut_to_dense", mil.Inline("indices", indices), mil.Inline("lut", mil.Halfs([]int{1, 2, 1}, s.halfs(2))))
+		}, []string{"op constexpr_lut_to_dense", `"v1"`}},
+		{"weight with offset", func(s *sample) string {
+			return s.blockwise([]int{2, 2}, []int{2, 1}, mil.Inline("offset", mil.Halfs([]int{2, 1}, s.halfs(2))))
+		}, []string{"op constexpr_blockwise_shift_scale", "offset"}},
+		{"weight with blocks", func(s *sample) string { return s.blockwise([]int{2, 4}, []int{2, 2}) }, []string{"op constexpr_blockwise_shift_scale", "fp16[2,2]"}},
+		{"weight with fewer scales than rows", func(s *sample) string { return s.blockwise([]int{4, 4}, []int{2, 1}) }, []string{"op constexpr_blockwise_shift_scale", "fp16[2,1]"}},
+		{"int4 weight", func(s *sample) string {
+			return s.op("constexpr_blockwise_shift_scale", mil.Inline("data", mil.Literal{Type: mil.Tensor(mil.Int4, 2), Bytes: []byte{7}}), mil.Inline("scale", mil.Halfs([]int{1}, s.halfs(1))))
+		}, []string{"op constexpr_blockwise_shift_scale", "int4[2]"}},
+		{"float32 scale", func(s *sample) string {
+			return s.op("constexpr_blockwise_shift_scale", mil.Inline("data", mil.Literal{Type: mil.Tensor(mil.Int8, 1), Bytes: []byte{7}}),
+				mil.Inline("scale", mil.Literal{Type: mil.Tensor(mil.Float32, 1), Floats: []float32{1}}))
+		}, []string{"op constexpr_blockwise_shift_scale", "fp32[1]"}},
+		{"float32 gamma", func(s *sample) string {
+			gamma := s.Const("gain", mil.Literal{Type: mil.Tensor(mil.Float32, 2), Floats: []float32{1, 2}})
+			return s.op("layer_norm", mil.Arg("x", s.input(2)), mil.Arg("gamma", gamma))
+		}, []string{"op layer_norm", "parameter gamma", `"gain"`}},
+		{"negative epsilon", func(s *sample) string {
+			return s.op("rsqrt", mil.Arg("x", s.input(2)), mil.Lit("epsilon", floats(-1)))
+		}, []string{"op rsqrt", "-1"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newSample(tc.name)
+			f, err := s.Finish(tc.build(s))
+			require.NoError(t, err)
+			pkg := openPackage(t, writePackage(t, s.blobs, f))
+			_, err = pkg.Function(context.Background(), mlpackage.MainFunction)
+			mustFail(t, err, reference.ErrProgram, append(tc.parts, "function main")...)
+		})
+	}
+}
+
+func (s *sample) conv(x []int, weight string, args ...mil.Operand) string {
+	return s.op("conv", append(args, mil.Arg("x", s.input(x...)), mil.Arg("weight", weight))...)
+}
+
+func (s *sample) blockwise(data, scale []int, args ...mil.Operand) string {
+	return s.op("constexpr_blockwise_shift_scale", append(args,
+		mil.Inline("data", s.blobs.int8s(data, make([]int8, elements(data)))), mil.Inline("scale", mil.Halfs(scale, s.halfs(elements(scale)))))...)
+}
+
+// TestEveryOpIsExecutedOrRefused holds the op table against the plane: an op
+// that the table gains is refused by name until it is executed.
+func TestEveryOpIsExecutedOrRefused(t *testing.T) {
+	refused := []string{
+		"cast", "constexpr_lut_to_dense", "equal", "gather", "greater_equal", "less", "linear", "reduce_argmax", "reduce_l2_norm",
+		"reduce_sum_square", "scaled_dot_product_attention", "select", "slice_by_size", "slice_update", "tile", "topk",
+	}
+	executed := []string{
+		"abs", "add", "concat", "const", "constexpr_blockwise_shift_scale", "conv", "exp", "expand_dims", "gelu", "layer_norm", "matmul", "maximum",
+		"minimum", "mul", "read_state", "real_div", "reduce_max", "reduce_mean", "reduce_sum", "relu", "reshape", "rsqrt", "sigmoid", "silu",
+		"slice_by_index", "softmax", "split", "sqrt", "square", "squeeze", "sub", "tanh", "transpose", "write_state",
+	}
+	assert.ElementsMatch(t, append(refused, executed...), mil.OpTypes())
+}
+
+// TestMemoryBound refuses programs that declare more than they may have,
+// without allocating it, and lets buffers be used again.
+func TestMemoryBound(t *testing.T) {
+	const size = 1 << 12
+	vast := func(s *sample) []string { // 2^50 elements out of 2^25
+		x, y := s.input(1<<25, 1), s.input(1, 1<<25)
+		return []string{s.op("reduce_sum", mil.Arg("x", s.op("add", mil.Arg("x", x), mil.Arg("y", y))))}
+	}
+	for _, tc := range []struct {
+		name  string
+		limit int64
+		build func(s *sample) []string
+		parts []string // of the error; none if there is to be none
+	}{
+		{"vast by broadcasting", 0, vast, []string{"function main", `value "v3"`, "33554432"}},
+		{"input", 4*size - 1, func(s *sample) []string { return []string{s.input(size)} }, []string{"function main", `value "v1"`}},
+		{"constants", 4 * size, func(s *sample) []string {
+			return []string{s.op("add", mil.Arg("x", s.constant(size)), mil.Arg("y", s.constant(size)))}
+		}, []string{"op add", "parameter y", `value "v2"`}},
+		{"weight used as a tensor", 4*size - 1, func(s *sample) []string { return []string{s.quantized(size)} }, []string{`value "v1"`}},
+		{"table", 1 << 18, func(s *sample) []string { return []string{s.op("silu", mil.Arg("x", s.input(3)))} }, []string{"function main"}},
+		{"columns of a conv", 4*(3*size+10+3) + 4*4*size - 1, func(s *sample) []string {
+			return []string{s.op("reduce_sum", mil.Arg("x", s.conv([]int{1, 4, size, 1}, s.constant(1, 4, 1, 1))))}
+		}, []string{"function main"}},
+		{"a chain in three buffers", 4 * (3*size + 3), func(s *sample) []string {
+			x := s.input(size)
+			for range 100 {
+				x = s.op("add", mil.Arg("x", x), mil.Arg("y", x))
+			}
+			return []string{x}
+		}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newSample(tc.name)
+			f, err := s.Finish(tc.build(s)...)
+			require.NoError(t, err)
+			pkg, err := reference.Plane{MaxBytes: tc.limit}.Open(context.Background(), writePackage(t, s.blobs, f))
+			require.NoError(t, err)
+			defer pkg.Close()
+			_, err = pkg.Function(context.Background(), f.Name)
+			if tc.parts == nil {
+				require.NoError(t, err)
+				return
+			}
+			mustFail(t, err, reference.ErrMemory, tc.parts...)
+		})
+	}
+}
+
+func TestStateMemoryBound(t *testing.T) {
+	s := newSample("states")
+	s.State("small", fp16(8))
+	s.State("large", fp16(1<<30, 1<<20))
+	f, err := s.Finish(s.input(1))
+	require.NoError(t, err)
+	dir := writePackage(t, nil, f)
+	_, err = openPackage(t, dir).NewState()
+	mustFail(t, err, reference.ErrMemory, `"large"`, "fp16[1073741824,1048576]")
+}
+
+// TestWrongTensors refuses what does not fit the signature before the state is
+// touched.
+func TestWrongTensors(t *testing.T) {
+	pkg := counters(t)
+	up, st := openFunction(t, pkg, "up"), newState(t, pkg)
+	good := coreml.Tensor{Shape: []int{2}, Data: []float16.Float16{0x3C00, 0x3C00}}
+	fresh := func() coreml.Tensor { return coreml.Tensor{Shape: []int{2}, Data: make([]float16.Float16, 2)} }
+	type named = map[string]coreml.Tensor
+	for _, tc := range []struct {
+		name    string
+		in, out named
+		kind    error
+		parts   []string
+	}{
+		{"no input", named{}, named{"new": fresh()}, reference.ErrTensor, []string{`input "x"`, "missing"}},
+		{"wrong name", named{"y": good}, named{"new": fresh()}, reference.ErrTensor, []string{`input "x"`, "missing"}},
+		{"one too many", named{"x": good, "y": good, "z": good}, named{"new": fresh()}, reference.ErrTensor, []string{`input "y"`}},
+		{"input of another rank", named{"x": {Shape: []int{1, 2}, Data: good.Data}}, named{"new": fresh()}, reference.ErrTensor, []string{`input "x"`, "[2]", "[1 2]"}},
+		{"input of another size", named{"x": {Shape: []int{3}, Data: make([]float16.Float16, 3)}}, named{"new": fresh()}, reference.ErrTensor, []string{`input "x"`, "[3]"}},
+		{"too little data", named{"x": {Shape: []int{2}, Data: good.Data[:1]}}, named{"new": fresh()}, reference.ErrTensor, []string{`input "x"`, "1 values"}},
+		{"no output", named{"x": good}, nil, reference.ErrTensor, []string{`output "new"`, "missing"}},
+		{"output too many", named{"x": good}, named{"new": fresh(), "old": fresh()}, reference.ErrTensor, []string{`output "old"`}},
+		{"output without data", named{"x": good}, named{"new": {Shape: []int{2}}}, reference.ErrTensor, []string{`output "new"`, "0 values"}},
+		{"NaN", named{"x": {Shape: []int{2}, Data: []float16.Float16{0, 0x7E01}}}, named{"new": fresh()}, coreml.ErrNonFinite, []string{`input "x"`, "[1]"}},
+		{"infinity", named{"x": {Shape: []int{2}, Data: []float16.Float16{0xFC00, 0}}}, named{"new": fresh()}, coreml.ErrNonFinite, []string{`input "x"`, "[0]"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := up.Predict(context.Background(), tc.in, st, tc.out)
+			mustFail(t, err, tc.kind, append(tc.parts, "function up")...)
+			assert.Equal(t, []float16.Float16{0, 0}, content(t, st, up.Signature())["total"])
+		})
+	}
+	require.NoError(t, up.Predict(context.Background(), named{"x": good}, st, named{"new": fresh()}))
+}
+
+// TestNonFiniteOutput reports the first output and place, with all outputs
+// filled.
+func TestNonFiniteOutput(t *testing.T) {
+	s := newSample("overflow")
+	x := s.input(2, 3)
+	square, abs := s.op("square", mil.Arg("x", x)), s.op("abs", mil.Arg("x", x))
+	f, err := s.Finish(square, abs)
+	require.NoError(t, err)
+	fn := openFunction(t, openPackage(t, writePackage(t, nil, f)), f.Name)
+	in, out := tensors(fn.Signature().Inputs), tensors(fn.Signature().Outputs)
+	copy(in[x].Data, []float16.Float16{0x3C00, 0x4000, 0x4200, 0xFBFF, 0x3C00, 0x7BFF})
+	err = fn.Predict(context.Background(), in, nil, out)
+	mustFail(t, err, coreml.ErrNonFinite, "function main", fmt.Sprintf("output %q at [1 0]", square))
+	assert.Equal(t, []float16.Float16{0x3C00, 0x4400, 0x4880, 0x7C00, 0x3C00, 0x7C00}, out[square].Data)
+	assert.Equal(t, []float16.Float16{0x3C00, 0x4000, 0x4200, 0x7BFF, 0x3C00, 0x7BFF}, out[abs].Data, "the other output is filled too")
+}
+
+// TestOpenRefuses has packages that decode and do not hold together.
+func TestOpenRefuses(t *testing.T) {
+	open := func(dir string) error {
+		pkg, err := reference.Plane{}.Open(context.Background(), dir)
+		if err == nil {
+			assert.NoError(t, pkg.Close())
+		}
+		return err
+	}
+	assert.ErrorIs(t, open(filepath.Join(t.TempDir(), "absent.mlpackage")), os.ErrNotExist)
+
+	build := func(name string, state mil.Type) *mil.Function {
+		b := mil.NewBuilder(name, "CoreML8")
+		b.State("k", state)
+		f, err := b.Finish(b.Input("x", fp16(2)))
+		require.NoError(t, err)
+		return f
+	}
+	assert.ErrorIs(t, open(writePackage(t, nil, build("a", fp16(2)), build("b", fp16(3)))), mil.ErrState, "states differ between functions")
+
+	f := build("a", fp16(2))
+	f.Outputs = []string{"nothing"}
+	f.Ops = append(f.Ops, &mil.Op{Type: "silu", Name: "nothing", Outputs: []mil.Value{{Name: "nothing", Type: fp16(2)}}})
+	assert.ErrorIs(t, open(writePackage(t, nil, f)), mil.ErrParam, "an op without its operand")
+
+	s := newSample("blob")
+	s.blobs.halfs([]int{2}, s.halfs(2))
+	blob, err := s.Finish(s.Const("c", mil.Blob(mil.Float16, []int{3}, 64)))
+	require.NoError(t, err)
+	assert.ErrorIs(t, open(writePackage(t, s.blobs, blob)), mlpackage.ErrReference, "a blob of another length")
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = reference.Plane{}.Open(ctx, writePackage(t, nil, build("a", fp16(2))))
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+func TestNoSuchFunction(t *testing.T) {
+	_, err := counters(t).Function(context.Background(), "down")
+	mustFail(t, err, reference.ErrFunction, `"down"`, `"get"`, `"up"`)
+}
