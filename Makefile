@@ -49,6 +49,15 @@ portable: ## The same bytes and hidden states with one thread, for amd64.v3 and 
 mutants: ## Draw 1,000 random mutants of each kind, where the tests draw 25.
 	@LOCKSTEP_MUTANTS=1000 $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
 
+FUZZTIME ?= 30s
+fuzz: ## Fuzz every parser and the interpreter, FUZZTIME (30s) each.
+	@for pkg in $$($(GO) list ./...); do \
+	    for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	        echo "fuzz $$pkg $$target"; \
+	        $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg || exit 1; \
+	    done; \
+	done
+
 real: build ## Export and gate the real tail (synthetic weights) on the reference plane; figures for reading.
 	@$(GO) run ./internal/realtail -out $(OUT)/real -lockstep $(LOCKSTEP)
 
@@ -62,4 +71,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail test lint portable mutants real crosscheck golden proto
+.PHONY: help build tail test lint portable mutants fuzz real crosscheck golden proto
