@@ -49,6 +49,13 @@ portable: ## The same bytes and hidden states with one thread, for amd64.v3 and 
 mutants: ## Draw 1,000 random mutants of each kind, where the tests draw 25.
 	@LOCKSTEP_MUTANTS=1000 $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
 
+faults: ## Break the disk: every call failing, ENOSPC at every byte, power loss, 200 processes killed; prints counts.
+	@mkdir -p $(OUT); status=0; \
+	    LOCKSTEP_KILLS=200 $(GO) test -count=1 -v -run 'Killed|Death|Fail|Full|Fills|PowerLoss|Short|Locked|Eleven|Cancelled|Damaged' \
+	        ./internal/durable/... ./exporter >$(OUT)/faults.log 2>&1 || status=1; \
+	    grep -E '^(---|ok|FAIL)|processes killed' $(OUT)/faults.log; \
+	    grep -c '^--- PASS' $(OUT)/faults.log | sed 's/$$/ fault tests passed/'; exit $$status
+
 FUZZTIME ?= 30s
 fuzz: ## Fuzz every parser and the interpreter, FUZZTIME (30s) each.
 	@for pkg in $$($(GO) list ./...); do \
@@ -71,4 +78,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail test lint portable mutants fuzz real crosscheck golden proto
+.PHONY: help build tail test lint portable mutants faults fuzz real crosscheck golden proto

@@ -77,3 +77,35 @@ func TestFit(t *testing.T) {
 		})
 	}
 }
+
+// TestElevenGiB is the disk that this project began with: 11 GiB free and the
+// whole of Phi-4-mini. Every int8 and every fp16 shard fits, smallest first,
+// with the reserve kept; with 8 GiB the largest fp16 shard does not, the three
+// before it do, and the shortage is told in bytes.
+func TestElevenGiB(t *testing.T) {
+	cfg := phi4Mini(t)
+	for _, tt := range []struct {
+		precision exporter.Precision
+		free      int64
+		fits      int
+	}{
+		{exporter.Int8, 11 << 30, 4},
+		{exporter.FP16, 11 << 30, 4},
+		{exporter.FP16, 8 << 30, 3},
+		{exporter.Int8, 5 << 30, 3},
+		{exporter.Int8, 2 << 30, 0},
+	} {
+		rec := exporter.DefaultRecipe()
+		rec.Precision = tt.precision
+		plan, err := exporter.NewPlan(cfg, "phi4mini", exporter.DefaultLayout(), rec)
+		require.NoError(t, err)
+		room := plan.Fit(tt.free, exporter.DefaultReserve, 0)
+		assert.Equal(t, tt.fits, room.Fits, "%s with %d bytes free", tt.precision, tt.free)
+		assert.Equal(t, tt.fits < len(plan.Shards), room.Missing > 0)
+		var order []int
+		for _, s := range plan.Shards {
+			order = append(order, s.Start)
+		}
+		assert.Equal(t, []int{30, 20, 24, 0}, order)
+	}
+}
