@@ -46,8 +46,9 @@ lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between pack
 portable: ## The same bytes and hidden states with one thread, for amd64.v3 and for arm64 under qemu-user.
 	@sh .ci/portable
 
-mutants: ## Draw 1,000 random mutants of each kind, where the tests draw 25.
-	@LOCKSTEP_MUTANTS=1000 $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
+MUTANTS ?= 1000
+mutants: ## Draw MUTANTS (1000) random mutants of each kind, where the tests draw 25.
+	@LOCKSTEP_MUTANTS=$(MUTANTS) $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
 
 faults: ## Break the disk: every call failing, ENOSPC at every byte, power loss, 200 processes killed; prints counts.
 	@mkdir -p $(OUT); status=0; \
