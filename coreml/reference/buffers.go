@@ -88,7 +88,7 @@ func (c *compiler) root(v int) (root, offset int) {
 // add appends a step for the op at hand.
 func (c *compiler) add(reads, writes []int, run func()) {
 	at := len(c.steps)
-	c.fn.steps = append(c.fn.steps, step{op: opText(c.op), run: run})
+	c.fn.steps = append(c.fn.steps, step{op: c.text, run: run})
 	c.steps = append(c.steps, usage{reads, writes})
 	for _, v := range reads {
 		c.touch(v, at)

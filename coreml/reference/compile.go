@@ -17,6 +17,7 @@ type compiler struct {
 	op     *mil.Op    // the op at hand
 	params mil.Params // of the op at hand
 	at     int        // its index in src.Ops
+	text   string     // its name in errors
 
 	values  []value
 	index   map[string]int        // of run-time values, and of constants once they are used
@@ -57,9 +58,9 @@ func compile(ctx context.Context, p *pkg, f *mil.Function) (*function, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		c.op, c.params, c.at = op, scope.Params(op), i
+		c.op, c.params, c.at, c.text = op, scope.Params(op), i, opText(op)
 		if err := c.compileOp(); err != nil {
-			return nil, fmt.Errorf("%s: %w", opText(op), err)
+			return nil, fmt.Errorf("%s: %w", c.text, err)
 		}
 	}
 	if err := c.outputs(); err != nil {
@@ -71,13 +72,14 @@ func compile(ctx context.Context, p *pkg, f *mil.Function) (*function, error) {
 	return c.fn, nil
 }
 
-// opText names an op and the values that it defines.
+// opText names an op and what it defines.
 func opText(op *mil.Op) string {
 	text := fmt.Sprintf("op %s %q", op.Type, op.Name)
-	for _, out := range op.Outputs {
-		if out.Name != op.Name {
-			text += fmt.Sprintf(", value %q", out.Name)
-		}
+	switch {
+	case len(op.Outputs) > 1:
+		text += fmt.Sprintf(", values %q and on", op.Outputs[0].Name)
+	case len(op.Outputs) == 1 && op.Outputs[0].Name != op.Name:
+		text += fmt.Sprintf(", value %q", op.Outputs[0].Name)
 	}
 	return text
 }
@@ -124,11 +126,13 @@ func (c *compiler) compileOp() error {
 		return nil // decoded where it is used
 	case "constexpr_blockwise_shift_scale":
 		return c.blockwise()
+	case "constexpr_lut_to_dense":
+		return c.palette()
 	case "read_state":
 		return c.readState()
 	case "write_state":
 		return c.writeState()
-	case "reshape", "expand_dims", "squeeze":
+	case "reshape", "expand_dims", "squeeze", "identity":
 		return c.reshape()
 	case "transpose":
 		return c.transpose()
@@ -136,21 +140,31 @@ func (c *compiler) compileOp() error {
 		return c.split()
 	case "slice_by_index":
 		return c.slice()
+	case "slice_by_size":
+		return c.sliceBySize()
+	case "slice_update":
+		return c.sliceUpdate()
+	case "tile":
+		return c.tile()
 	case "concat":
 		return c.concat()
 	case "conv":
 		return c.conv()
+	case "linear":
+		return c.linear()
 	case "matmul":
 		return c.matmul()
 	case "add", "sub", "mul", "real_div", "maximum", "minimum":
 		return c.binary()
 	case "silu", "sigmoid", "relu", "tanh", "exp", "sqrt", "square", "abs", "gelu", "rsqrt":
 		return c.unary()
+	case "pow":
+		return c.pow()
 	case "softmax":
 		return c.softmax()
 	case "layer_norm":
 		return c.layerNorm()
-	case "reduce_sum", "reduce_mean", "reduce_max":
+	case "reduce_sum", "reduce_mean", "reduce_max", "reduce_sum_square", "reduce_l2_norm":
 		return c.reduce()
 	}
 	return fmt.Errorf("%w: the reference plane does not execute this op", ErrProgram)
@@ -159,7 +173,7 @@ func (c *compiler) compileOp() error {
 // mayShare reports whether the result of an op may lie in its operand's buffer.
 func mayShare(op string) bool {
 	switch op {
-	case "reshape", "expand_dims", "squeeze", "split", "slice_by_index":
+	case "reshape", "expand_dims", "squeeze", "identity", "split", "slice_by_index", "slice_by_size":
 		return true
 	}
 	return false

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -200,7 +201,7 @@ func infer(op *mil.Op, defined map[string]mil.Type, producers map[string]*mil.Op
 		switch {
 		case typ.State:
 			b.State(name, mil.Tensor(typ.DType, typ.Shape...))
-		case producer == nil || producer.Val == nil && producer.Type != "constexpr_blockwise_shift_scale":
+		case producer == nil || producer.Val == nil && !strings.HasPrefix(producer.Type, "constexpr_"):
 			b.Input(name, typ)
 		case producer.Val != nil:
 			b.Const(name, *producer.Val)
@@ -273,6 +274,8 @@ func work(f *mil.Function) float64 {
 					n = float64(max(shape[len(shape)-1], shape[len(shape)-2]))
 				} else if op.Type == "conv" && arg.Param == "x" {
 					n = float64(shape[1])
+				} else if op.Type == "linear" && arg.Param == "x" {
+					n = float64(shape[len(shape)-1])
 				}
 			}
 		}
@@ -283,18 +286,23 @@ func work(f *mil.Function) float64 {
 	return total
 }
 
-// nanoBase is nano's tail with few slots, to be mutated.
+// nanoBase is nano's tail, to be mutated.
 type nanoBase struct {
 	files     *mlpackage.Package
 	functions []*mil.Function
 }
 
+// newNanoBase has lockstep's own graph, with few slots.
 func newNanoBase(t testing.TB) *nanoBase {
 	t.Helper()
+	return openBase(t, exportTail(t, fixtures.Nano(), 32, exporter.Int8, exporter.LayerNormConcat).dir)
+}
+
+func openBase(t testing.TB, dir string) *nanoBase {
+	t.Helper()
 	base := new(nanoBase)
-	s := exportTail(t, fixtures.Nano(), 32, exporter.Int8, exporter.LayerNormConcat)
 	var err error
-	base.files, err = mlpackage.Open(s.dir)
+	base.files, err = mlpackage.Open(dir)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, base.files.Close()) })
 	base.functions = base.files.Model.Program.Functions
@@ -374,10 +382,27 @@ func FuzzCompile(f *testing.F) {
 // TestMutatedNano is FuzzCompile on drawn bytes; it also shows that the
 // mutations do not all miss.
 func TestMutatedNano(t *testing.T) {
-	base := newNanoBase(t)
+	seen := newNanoBase(t).mutate(t, "mutation", 60)
+	assert.Greater(t, seen[compared], 20)
+	assert.Greater(t, seen[refused], 5)
+}
+
+// TestMutatedForeign does the same to what coremltools built.
+func TestMutatedForeign(t *testing.T) {
+	for _, name := range []string{"traced", "traced_lut6_int8", "traced_uint8_channel"} { // those of 64 slots: little work
+		t.Run(name, func(t *testing.T) {
+			seen := openBase(t, provenance{Name: name}.dir()).mutate(t, name, 32)
+			assert.Greater(t, seen[compared], 5)
+		})
+	}
+}
+
+// mutate tries n drawn mutations and counts what came of them.
+func (base *nanoBase) mutate(t *testing.T, kind string, n int) map[outcome]int {
+	t.Helper()
 	seen := map[outcome]int{}
-	for i := range 60 {
-		name := fmt.Sprintf("mutation %d", i)
+	for i := range n {
+		name := fmt.Sprintf("%s %d", kind, i)
 		d := newDraw(name)
 		data := make([]byte, d.between(5, 60))
 		for j := range data {
@@ -387,6 +412,5 @@ func TestMutatedNano(t *testing.T) {
 		require.True(t, ok, name)
 	}
 	t.Log(seen)
-	assert.Greater(t, seen[compared], 20)
-	assert.Greater(t, seen[refused], 5)
+	return seen
 }

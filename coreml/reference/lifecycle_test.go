@@ -169,30 +169,68 @@ func TestCancel(t *testing.T) {
 	assert.ErrorIs(t, err, errExpired)
 }
 
-// TestConcurrentUse runs two functions of one package at a time, each on a
-// state of its own, and one function from two goroutines.
+// slowCounters is a package with one function that adds its input to a state,
+// and takes its time between reading the state and writing it: the weight of
+// the convolutions is zero, and so is what they add.
+func slowCounters(t testing.TB) coreml.Package {
+	t.Helper()
+	s := newSample("slow")
+	shape := []int{1, 256, 4, 1}
+	total, x := s.State("total", fp16(shape...)), s.input(shape...)
+	old := s.op("abs", mil.Arg("x", s.op("read_state", mil.Arg("input", total))))
+	w := s.Const("w", s.blobs.halfs([]int{256, 256, 1, 1}, make([]float16.Float16, 256*256)))
+	late := x
+	for range 8 {
+		late = s.op("conv", mil.Arg("x", late), mil.Arg("weight", w))
+	}
+	late = s.op("add", mil.Arg("x", late), mil.Arg("y", x))
+	s.Write(total, s.op("add", mil.Arg("x", old), mil.Arg("y", late)))
+	f, err := s.Finish(s.op("read_state", mil.Arg("input", total)), late)
+	require.NoError(t, err)
+	return openPackage(t, writePackage(t, s.blobs, f))
+}
+
+// TestConcurrentUse runs one package from several goroutines: functions of
+// their own on states of their own; functions of their own on one state, which
+// loses no pass; and one function, which keeps their inputs apart.
 func TestConcurrentUse(t *testing.T) {
 	withWorkers(t, 3)
-	pkg := counters(t)
-	shared := openFunction(t, pkg, "up")
-	total := newState(t, pkg)
-	const passes = 200
+	pkg := slowCounters(t)
+	shared := openFunction(t, pkg, "main")
+	sig := shared.Signature()
+	x, sum, late := sig.Inputs[1].Name, sig.Outputs[0].Name, sig.Outputs[1].Name
+	common, spare := newState(t, pkg), newState(t, pkg)
+	const users, passes = 3, 40
 	var running sync.WaitGroup
-	for range 3 {
-		own := openFunction(t, pkg, "up")
-		st := newState(t, pkg)
+	for user := range users {
+		fn, st := openFunction(t, pkg, "main"), newState(t, pkg)
 		running.Go(func() {
-			in, out := tensors(own.Signature().Inputs), tensors(own.Signature().Outputs)
-			in["x"].Data[0], in["x"].Data[1] = 0x3C00, 0x4000
+			in, out := tensors(sig.Inputs), tensors(sig.Outputs)
+			step := float16.Fromfloat32(float32(user + 1))
+			for i := range in[x].Data {
+				in[x].Data[i] = step
+			}
 			for i := range passes {
-				if !assert.NoError(t, own.Predict(context.Background(), in, st, out)) ||
-					!assert.InDelta(t, i+1, out["new"].Data[0].Float32(), 0) ||
-					!assert.NoError(t, shared.Predict(context.Background(), in, total, out)) {
+				if !assert.NoError(t, fn.Predict(context.Background(), in, st, out)) ||
+					!allAre(t, out[sum].Data, (user+1)*(i+1)) ||
+					!assert.NoError(t, fn.Predict(context.Background(), in, common, out)) ||
+					!assert.NoError(t, shared.Predict(context.Background(), in, spare, out)) ||
+					!allAre(t, out[late].Data, user+1) {
 					return
 				}
 			}
 		})
 	}
 	running.Wait()
-	assert.InDelta(t, 3*passes, content(t, total, shared.Signature())["total"][0].Float32(), 0)
+	allAre(t, content(t, common, sig)["total"], passes*(1+2+3))
+}
+
+func allAre(t testing.TB, values []float16.Float16, want int) bool {
+	t.Helper()
+	for i, v := range values {
+		if v.Float32() != float32(want) {
+			return assert.Failf(t, "wrong value", "element %d: want %d, found %v", i, want, v)
+		}
+	}
+	return true
 }

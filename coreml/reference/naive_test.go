@@ -143,6 +143,8 @@ func (n *naive) run(op *mil.Op) {
 		return
 	case "constexpr_blockwise_shift_scale":
 		n.dequantize(op, out)
+	case "constexpr_lut_to_dense":
+		n.lookUp(op, out)
 	case "read_state":
 		name, _ := n.p.Value("input")
 		copy(out.data, n.states[name].data)
@@ -150,7 +152,7 @@ func (n *naive) run(op *mil.Op) {
 		name, _ := n.p.Value("input")
 		copy(n.states[name].data, n.arg(op, "data").data)
 		return
-	case "reshape", "expand_dims", "squeeze":
+	case "reshape", "expand_dims", "squeeze", "identity":
 		copy(out.data, n.arg(op, "x").data)
 	case "transpose":
 		n.transpose(op, out)
@@ -159,6 +161,16 @@ func (n *naive) run(op *mil.Op) {
 		return
 	case "slice_by_index":
 		n.slice(op, out)
+	case "slice_by_size":
+		n.sliceBySize(op, out)
+	case "slice_update":
+		n.sliceUpdate(op, out)
+	case "tile":
+		n.tile(op, out)
+	case "linear":
+		n.linear(op, out)
+	case "pow":
+		n.pow(op, out)
 	case "concat":
 		n.concat(op, out)
 	case "conv":
@@ -170,7 +182,7 @@ func (n *naive) run(op *mil.Op) {
 		n.alongAxes(x, out, []int{n.axis("axis", -1, len(x.shape))}, softmax)
 	case "layer_norm":
 		n.layerNorm(op, out)
-	case "reduce_sum", "reduce_mean", "reduce_max":
+	case "reduce_sum", "reduce_mean", "reduce_max", "reduce_sum_square", "reduce_l2_norm":
 		n.reduce(op, out)
 	default:
 		if f := binaryMeaning(op.Type); f != nil {
@@ -293,19 +305,6 @@ func (n *naive) unaryMeaning(op *mil.Op) func(float64) float64 {
 	panic("no meaning of " + op.Type)
 }
 
-func (n *naive) dequantize(op *mil.Op, out array) {
-	q, err := n.files.Bytes(n.p.Literal("data"))
-	if err != nil {
-		panic(err)
-	}
-	scale := n.literal(n.p.Literal("scale"))
-	i := 0
-	forIndices(out.shape, func(index []int) {
-		out.set(index, float32(int8(q[i]))*scale.spread(index))
-		i++
-	})
-}
-
 func (n *naive) axis(param string, def, rank int) int {
 	a := n.p.Int(param, def)
 	if a < 0 {
@@ -340,17 +339,16 @@ func (n *naive) split(op *mil.Op) {
 	}
 }
 
-func (n *naive) slice(op *mil.Op, out array) {
-	x := n.arg(op, "x")
+// chosen are the elements of each axis that a slice takes, as Python's
+// x[begin:end:stride].
+func (n *naive) chosen(shape []int) (chosen [][]int, squeezed []bool) {
 	begin, end, stride := n.p.Ints("begin"), n.p.Ints("end"), n.p.Ints("stride")
 	mask := func(param string, d int) bool {
 		m := n.p.BoolSlice(param)
 		return m != nil && m[d]
 	}
-	// chosen are the elements of each axis, as Python's x[begin:end:stride].
-	var chosen [][]int
-	squeezed := make([]bool, len(x.shape))
-	for d, size := range x.shape {
+	squeezed = make([]bool, len(shape))
+	for d, size := range shape {
 		step := 1
 		if stride != nil {
 			step = stride[d]
@@ -384,6 +382,12 @@ func (n *naive) slice(op *mil.Op, out array) {
 		}
 		chosen = append(chosen, at)
 	}
+	return chosen, squeezed
+}
+
+func (n *naive) slice(op *mil.Op, out array) {
+	x := n.arg(op, "x")
+	chosen, squeezed := n.chosen(x.shape)
 	forIndices(out.shape, func(i []int) {
 		from, k := make([]int, len(x.shape)), 0
 		for d := range from {
@@ -554,19 +558,23 @@ func (n *naive) layerNorm(op *mil.Op, out array) {
 func (n *naive) reduce(op *mil.Op, out array) {
 	x := n.arg(op, "x")
 	axes := n.axes(len(x.shape))
-	var results []float32
+	var results []float64
 	n.alongAxes(x, newArray(x.shape), axes, func(v []float32) []float32 {
 		switch op.Type {
 		case "reduce_sum":
-			results = append(results, sum(v))
+			results = append(results, float64(sum(v)))
 		case "reduce_mean":
-			results = append(results, sum(v)/float32(len(v)))
+			results = append(results, float64(sum(v)/float32(len(v))))
+		case "reduce_sum_square":
+			results = append(results, float64(dot(v, v)))
+		case "reduce_l2_norm":
+			results = append(results, math.Sqrt(float64(dot(v, v))))
 		default:
-			results = append(results, largest(v))
+			results = append(results, float64(largest(v)))
 		}
 		return v
 	})
 	for i, r := range results { // vectors and results come in the same order
-		out.data[i] = half.FromFloat32(r)
+		out.data[i] = half.FromFloat64(r)
 	}
 }

@@ -145,6 +145,18 @@ func broadcastStrides(shape, out []int) []int {
 
 // unary is an op with one float16 operand: a table of all its values.
 func (c *compiler) unary() error {
+	key := tableKey{op: c.op.Type}
+	switch key.op {
+	case "gelu":
+		key.op += "/" + c.params.String("mode", mil.GeluExact)
+	case "rsqrt":
+		key.epsilon = c.params.Half("epsilon", 1e-12)
+	}
+	return c.tabulated(key)
+}
+
+// tabulated looks the op's results up in a table.
+func (c *compiler) tabulated(key tableKey) error {
 	x, err := c.operand("x")
 	if err != nil {
 		return err
@@ -153,7 +165,7 @@ func (c *compiler) unary() error {
 	if err != nil {
 		return err
 	}
-	table, err := c.table()
+	table, err := c.table(key)
 	if err != nil {
 		return err
 	}
@@ -172,15 +184,8 @@ type tableKey struct {
 // tableBytes is the size of a table: 65,536 float32 values.
 const tableBytes = 4 << 16
 
-// table returns the table of the unary op at hand. The package keeps it.
-func (c *compiler) table() (*kernel.Table, error) {
-	key := tableKey{op: c.op.Type}
-	switch key.op {
-	case "gelu":
-		key.op += "/" + c.params.String("mode", mil.GeluExact)
-	case "rsqrt":
-		key.epsilon = c.params.Half("epsilon", 1e-12)
-	}
+// table returns a table. The package keeps it.
+func (c *compiler) table(key tableKey) (*kernel.Table, error) {
 	if !c.tables[key] { // whoever made it, so that the outcome does not depend on earlier calls
 		if err := c.room.take(tableBytes); err != nil {
 			return nil, err

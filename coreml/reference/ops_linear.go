@@ -26,12 +26,9 @@ func (c *compiler) conv() error {
 	if err != nil {
 		return err
 	}
-	reads, bias := []int{x}, -1
-	if c.params.Has("bias") {
-		if bias, err = c.operand("bias"); err != nil {
-			return err
-		}
-		reads = append(reads, bias)
+	bias, err := c.optional("bias")
+	if err != nil {
+		return err
 	}
 	dst, err := c.result(0)
 	if err != nil {
@@ -50,15 +47,9 @@ func (c *compiler) conv() error {
 		return f.shared[:k*cols]
 	}
 	run := func(_, lo, hi int) {
-		part := f.values[dst][lo*cols : hi*cols]
-		if bias < 0 {
-			w.rows(lo, hi, k).product(part, columns(), k, cols)
-			return
-		}
-		w.rows(lo, hi, k).sums(part, columns(), k, cols)
-		addBias(part, f.values[bias][lo:hi], cols)
+		w.channels(f.values[dst][lo*cols:hi*cols], columns(), bias, lo, hi, cols)
 	}
-	c.add(reads, []int{dst}, func() {
+	c.add([]int{x}, []int{dst}, func() {
 		if cols > 1 {
 			transposeInto(columns(), f.values[x], k, cols)
 		}
@@ -88,6 +79,61 @@ func (c *compiler) pointwise() error {
 
 func allEqual(ints []int, want int) bool {
 	return !slices.ContainsFunc(ints, func(i int) bool { return i != want })
+}
+
+// linear is the product of each row of x with the stored weight [out, in].
+// Work is split over output channels; the results of a range of them pass
+// through the shared buffer unless x is one row, as they do not lie together.
+func (c *compiler) linear() error {
+	x, err := c.operand("x")
+	if err != nil {
+		return err
+	}
+	w, err := c.weight("weight")
+	if err != nil {
+		return err
+	}
+	bias, err := c.optional("bias")
+	if err != nil {
+		return err
+	}
+	dst, err := c.result(0)
+	if err != nil {
+		return err
+	}
+	n, k := w.typ.Shape[0], w.typ.Shape[1]
+	f, cols := c.fn, c.values[x].elements/k
+	if cols > 1 {
+		c.needShared(n * cols)
+	}
+	run := func(_, lo, hi int) {
+		out := f.values[dst]
+		if cols == 1 {
+			w.channels(out[lo:hi], f.values[x], bias, lo, hi, 1)
+			return
+		}
+		part := f.shared[lo*cols : hi*cols]
+		w.channels(part, f.values[x], bias, lo, hi, cols)
+		for r := lo; r < hi; r++ {
+			for t, v := range part[(r-lo)*cols : (r-lo+1)*cols] {
+				out[t*n+r] = v
+			}
+		}
+	}
+	c.add([]int{x}, []int{dst}, func() { f.each(n, 1+productGrain/k/cols, run) })
+	return nil
+}
+
+// channels computes the output channels lo to hi: their rows' products with
+// the columns of x, plus the bias, if any, before the one rounding.
+func (w convWeight) channels(dst, x, bias []float32, lo, hi, cols int) {
+	k := w.typ.Shape[1]
+	if bias == nil {
+		w.rows(lo, hi, k).product(dst, x, k, cols)
+		return
+	}
+	w.rows(lo, hi, k).sums(dst, x, k, cols)
+	addBias(dst, bias[lo:hi], cols)
 }
 
 // rows are the rows lo to hi of a weight of k columns.

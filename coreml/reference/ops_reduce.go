@@ -2,6 +2,7 @@ package reference
 
 import (
 	"fmt"
+	"math"
 
 	"lockstep/coreml/reference/kernel"
 	"lockstep/internal/half"
@@ -178,7 +179,7 @@ func (c *compiler) optional(param string) ([]float32, error) {
 	return c.fn.values[v], nil
 }
 
-// reduce folds axes by sum, mean or maximum.
+// reduce folds axes to one element.
 func (c *compiler) reduce() error {
 	x, err := c.operand("x")
 	if err != nil {
@@ -209,6 +210,13 @@ func foldOf(op string) (func([]float32) float32, error) {
 		return func(v []float32) float32 { return rounded(kernel.Sum(v) / float32(len(v))) }, nil
 	case "reduce_max":
 		return kernel.MaxOf, nil
+	case "reduce_sum_square":
+		return func(v []float32) float32 { return rounded(kernel.SumSquares(v)) }, nil
+	case "reduce_l2_norm":
+		return func(v []float32) float32 {
+			root := math.Sqrt(float64(kernel.SumSquares(v))) // of 24 bits, so that only exact roots are midpoints
+			return half.ToFloat32(half.FromFloat64(root))
+		}, nil
 	}
 	return nil, fmt.Errorf("%w: unknown reduction", ErrProgram)
 }

@@ -6,7 +6,8 @@ import (
 	"lockstep/internal/mil"
 )
 
-// reshape, expand_dims and squeeze give the operand's buffer another shape.
+// reshape, expand_dims, squeeze and identity give the operand's buffer another
+// shape or name.
 func (c *compiler) reshape() error {
 	x, err := c.operand("x")
 	if err != nil {
@@ -59,21 +60,17 @@ func (c *compiler) slice() error {
 			from = append(from, strides[d]*a.Stride)
 		}
 	}
-	if w := newWalk(c.op.Outputs[0].Type.Shape, from); w.dense() {
-		c.share(0, x, base)
-		return nil
-	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
-	c.gather(x, dst, base, from)
-	return nil
+	return c.box(x, base, from)
 }
 
 // gather copies dst from x at base plus the strides from, one per axis of dst.
 func (c *compiler) gather(x, dst, base int, from []int) {
-	outer, inner, step := newWalk(c.values[dst].typ.Shape, from).cut()
+	c.gatherWalk(x, dst, base, newWalk(c.values[dst].typ.Shape, from))
+}
+
+// gatherWalk copies dst from x at base plus the walk's offsets.
+func (c *compiler) gatherWalk(x, dst, base int, w walk) {
+	outer, inner, step := w.cut()
 	f, rows := c.fn, c.values[dst].elements/inner
 	run := func(_, lo, hi int) {
 		src, out := f.values[x], f.values[dst]

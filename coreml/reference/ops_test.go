@@ -31,7 +31,7 @@ func TestOps(t *testing.T) {
 		return []string{s.op("softmax", mil.Arg("x", s.tensor(shape...)), mil.Lit("axis", mil.Int32Scalar(s.between(-len(shape), len(shape)-1))))}
 	})
 	each(t, "layer_norm", 40, layerNorm)
-	for _, op := range []string{"reduce_sum", "reduce_mean", "reduce_max"} {
+	for _, op := range []string{"reduce_sum", "reduce_mean", "reduce_max", "reduce_sum_square", "reduce_l2_norm"} {
 		each(t, op, 24, func(s *sample) []string { return s.reduce(op) })
 	}
 	each(t, "reshape", 24, reshape)

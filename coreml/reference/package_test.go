@@ -89,6 +89,30 @@ func (b *blobs) int8s(shape []int, values []int8) mil.Literal {
 	return mil.Blob(mil.Int8, shape, b.layout.Add(mlpackage.BlobInt8, int64(len(raw)), 0))
 }
 
+// integers adds a blob of an integer type of at most 8 bits.
+func (b *blobs) integers(t testing.TB, d mil.DType, shape []int, values []int8) mil.Literal {
+	t.Helper()
+	raw := make([]byte, len(values))
+	for i, v := range values {
+		raw[i] = byte(v)
+	}
+	if d.Bits() < 8 {
+		var err error
+		raw, err = mlpackage.Pack(d, values)
+		require.NoError(t, err)
+	}
+	b.data = append(b.data, raw)
+	typ, _ := mlpackage.BlobTypeOf(d)
+	size, padding := mlpackage.BlobSize(typ, int64(len(values)))
+	return mil.Blob(d, shape, b.layout.Add(typ, size, padding))
+}
+
+// int32 adds an int32 vector of one element.
+func (b *blobs) int32(value byte) mil.Literal {
+	b.data = append(b.data, []byte{value, 0, 0, 0})
+	return mil.Blob(mil.Int32, []int{1}, b.layout.Add(mlpackage.BlobInt32, 4, 0))
+}
+
 func (b *blobs) bytes(t testing.TB) []byte {
 	t.Helper()
 	var out bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"lockstep/coreml"
@@ -28,8 +29,8 @@ var (
 	ErrClosed = errors.New("package is closed")
 )
 
-// DefaultMaxBytes is Plane.MaxBytes where that is 0. A shard of 20 layers of
-// Phi-4-mini with 4096 slots needs a tenth of it.
+// DefaultMaxBytes is Plane.MaxBytes where that is not positive. The state of 20
+// layers of Phi-4-mini with 4096 slots takes 0.7 GB.
 const DefaultMaxBytes = 16 << 30
 
 // Plane executes packages by interpretation. The zero value is ready.
@@ -57,7 +58,7 @@ func (p Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
 	}
 	opened, err := p.newPackage(files)
 	if err != nil {
-		return nil, errors.Join(err, files.Close())
+		return nil, fmt.Errorf("package %s: %w", filepath.Base(dir), errors.Join(err, files.Close()))
 	}
 	return opened, nil
 }

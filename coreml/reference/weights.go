@@ -37,43 +37,16 @@ func (c *compiler) weight(param string) (convWeight, error) {
 	return convWeight{typ: lit.Type, halfs: halfs}, nil
 }
 
-// blockwise takes in a constexpr_blockwise_shift_scale of int8 data with a
-// scale per tensor or per row and no offset.
-func (c *compiler) blockwise() error {
-	p := c.params
-	data, scale := p.Literal("data"), p.Literal("scale")
-	switch {
-	case data == nil || scale == nil:
-		return fmt.Errorf("%w: want data and scale as constants, not as results of constexpr ops", ErrProgram)
-	case data.Type.DType != mil.Int8 || scale.Type.DType != mil.Float16:
-		return fmt.Errorf("%w: want int8 data and float16 scale, found data %s, scale %s", ErrProgram, data.Type, scale.Type)
-	case p.Has("offset"):
-		return fmt.Errorf("%w: an offset is not executed", ErrProgram)
-	}
-	for d, n := range scale.Type.Shape {
-		if n != 1 && (d != 0 || n != data.Type.Shape[0]) {
-			return fmt.Errorf("%w: want one scale, or one per element of axis 0, found data %s, scale %s", ErrProgram, data.Type, scale.Type)
-		}
-	}
-	raw, err := c.fn.pkg.files.Bytes(data)
-	if err != nil {
-		return err
-	}
-	scales, err := c.halfs(scale)
-	if err != nil {
-		return err
-	}
-	out := c.op.Outputs[0]
-	c.weights[out.Name] = convWeight{typ: out.Type, quants: unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)), scales: scales}
-	return nil
-}
-
 // dequantized makes a constant of a weight that something else than a conv
 // uses.
 func (c *compiler) dequantized(name string, w convWeight) (int, error) {
 	v, values, err := c.addConstant(name, w.typ)
 	if err != nil {
 		return 0, err
+	}
+	if w.quants == nil {
+		half.Decode(values, w.halfs)
+		return v, nil
 	}
 	row := len(values) / len(w.scales)
 	for i, scale := range w.scales {

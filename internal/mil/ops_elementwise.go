@@ -16,6 +16,8 @@ var elementwiseOps = map[string]opRule{
 	"equal":         {[]param{value("x", numbers), value("y", numbers)}, inferCompare},
 	"select":        {[]param{value("cond", bools), value("a", anyValue), value("b", anyValue)}, inferSelect},
 	"cast":          {[]param{value("x", anyValue), scalar("dtype", String)}, inferCast},
+	"pow":           {[]param{value("x", floats), value("y", floats)}, inferBinary},
+	"identity":      {[]param{value("x", anyValue)}, inferSame},
 	"silu":          {[]param{value("x", floats)}, inferSame},
 	"sigmoid":       {[]param{value("x", floats)}, inferSame},
 	"relu":          {[]param{value("x", floats)}, inferSame},

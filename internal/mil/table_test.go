@@ -55,6 +55,7 @@ func TestSignatures(t *testing.T) {
 		"select": "cond: bool, a: " + any + ", b: " + any,
 		"cast":   "x: " + any + ", dtype: i string",
 		"silu":   "x: " + float, "sigmoid": "x: " + float, "relu": "x: " + float, "tanh": "x: " + float, "exp": "x: " + float, "sqrt": "x: " + float,
+		"pow": "x: " + float + ", y: " + float, "identity": "x: " + any,
 		"square": "x: " + number, "abs": "x: " + number,
 		"rsqrt": "x: " + float + ", [epsilon: i fp16|fp32]",
 		"gelu":  "x: " + float + ", [mode: i string]",
