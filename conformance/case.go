@@ -71,8 +71,14 @@ func broken(err error) Outcome {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errHarness) {
 		return Outcome{Result: manifest.Error, Reason: err.Error()}
 	}
+	if errors.Is(err, errUntold) {
+		return notMeasured(err.Error())
+	}
 	return fail(err.Error())
 }
+
+// errUntold means that there is nothing to hold the passes against.
+var errUntold = errors.New("the package's weights cannot be told")
 
 // errHarness marks errors of the suite itself: its own inputs, not the package.
 var errHarness = errors.New("the harness broke")

@@ -17,7 +17,7 @@ func catalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
 	return slices.Concat(
 		packageCases(),
 		lintCases(hidden),
-		oracleCases(rec, golden),
+		oracleCases(rec, rec.Precision, golden, weightCases()),
 		parityCases(rec),
 		residencyCases(rec),
 	)

@@ -12,22 +12,26 @@ import (
 )
 
 // TestCatalogue keeps the list of cases under review: for nano with golden
-// vectors, and for a real shard.
+// vectors, for a real shard, for a package of another maker with 4-bit weights,
+// and for one that cannot be read.
 func TestCatalogue(t *testing.T) {
 	g := goldie.New(t, goldie.WithFixtureDir("../golden"), goldie.WithNameSuffix(".txt"))
 	nano := exporter.DefaultRecipe()
 	nano.Slots = 256
 	for _, c := range []struct {
 		name   string
+		list   func(rec exporter.Recipe, hidden int, golden bool) []Case
 		rec    exporter.Recipe
 		hidden int
 		golden bool
 	}{
-		{"catalogue_nano", nano, 128, true},
-		{"catalogue_real", exporter.DefaultRecipe(), 3072, false},
+		{"catalogue_nano", Catalogue, nano, 128, true},
+		{"catalogue_real", Catalogue, exporter.DefaultRecipe(), 3072, false},
+		{"catalogue_foreign", ForeignCatalogue, exporter.Recipe{Slots: 64, Rows: []int{1, 4}, Precision: fewBits}, 3072, true},
+		{"catalogue_foreign_unread", ForeignCatalogue, exporter.Recipe{}, 3072, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cases := Catalogue(c.rec, c.hidden, c.golden)
+			cases := c.list(c.rec, c.hidden, c.golden)
 			seen := map[string]bool{}
 			var text strings.Builder
 			fmt.Fprintf(&text, "digest %s\ncases %d\n", CatalogueDigest(cases), len(cases))

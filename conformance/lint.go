@@ -252,13 +252,29 @@ func lintStateType(l *linted) []string {
 	return found
 }
 
+// stateMultiple is what the last two dimensions of a state must divide by.
+const stateMultiple = 32
+
+// ForeseeSizes says, before anything is exported, what the size rules will find
+// in a shard: the plan's user should not learn it after gigabytes.
+func ForeseeSizes(hidden, headDim, slots int, weightBytes int64) []string {
+	if hidden < sizeRulesFrom {
+		return nil
+	}
+	found := packageBytesFindings(weightBytes)
+	if slots%stateMultiple != 0 || headDim%stateMultiple != 0 {
+		found = append(found, fmt.Sprintf("states are [1, KV heads, %d slots, %d]: want the last two in multiples of %d; choose another --slots", slots, headDim, stateMultiple))
+	}
+	return found
+}
+
 func lintStateSize(l *linted) []string {
 	var found []string
 	for _, f := range l.pkg.Model.Program.Functions {
 		for _, in := range f.Inputs {
 			n := len(in.Type.Shape)
-			if in.Type.State && (n < 2 || in.Type.Shape[n-1]%32 != 0 || in.Type.Shape[n-2]%32 != 0) {
-				found = append(found, fmt.Sprintf("function %s: state %s is %s", f.Name, in.Name, in.Type))
+			if in.Type.State && (n < 2 || in.Type.Shape[n-1]%stateMultiple != 0 || in.Type.Shape[n-2]%stateMultiple != 0) {
+				found = append(found, fmt.Sprintf("function %s: state %s: want the last two dimensions in multiples of %d, found %s", f.Name, in.Name, stateMultiple, in.Type))
 			}
 		}
 	}
@@ -271,7 +287,7 @@ func lintPackageBytes(l *linted) []string { return packageBytesFindings(int64(le
 // a few megabytes.
 func packageBytesFindings(weights int64) []string {
 	if weights > maxPackageBytes {
-		return []string{fmt.Sprintf("the weights alone have %d bytes", weights)}
+		return []string{fmt.Sprintf("the weights alone have %d bytes: want at most %d; choose a --layout of smaller shards", weights, maxPackageBytes)}
 	}
 	return nil
 }

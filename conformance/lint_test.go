@@ -141,3 +141,12 @@ func ruleNamed(t *testing.T, name string) lintRule {
 	require.GreaterOrEqual(t, i, 0)
 	return rules[i]
 }
+
+// TestForeseeSizes: a plan is warned of what the size rules will find, and of
+// nothing below the size from which they apply.
+func TestForeseeSizes(t *testing.T) {
+	assert.Empty(t, ForeseeSizes(3072, 128, 2048, maxPackageBytes))
+	assert.Empty(t, ForeseeSizes(128, 33, 1000, maxPackageBytes+1))
+	assert.Len(t, ForeseeSizes(3072, 128, 1000, maxPackageBytes), 1)
+	assert.Len(t, ForeseeSizes(3072, 128, 1000, maxPackageBytes+1), 2)
+}

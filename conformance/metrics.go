@@ -39,8 +39,8 @@ func (s *Suite) reportMetrics(ctx context.Context) []manifest.Metric {
 	for _, t := range s.recipe.Rows {
 		list = append(list, s.passTime(ctx, t))
 	}
-	free, err := durable.Free(durable.OS{}, s.opt.Dir)
-	const statfs = "free space of the output directory's volume"
+	free, err := durable.Free(durable.OS{}, s.volume())
+	const statfs = "free space of the volume of the output directory, or of a package without one"
 	list = append(
 		list,
 		measuredIf(true, "disk_free_before", float64(s.freeBytes), "B", statfs, ""),

@@ -32,38 +32,48 @@ const tokensPerPrompt = 32
 type threshold struct{ hidden, delta float64 }
 
 func thresholdOf(p exporter.Precision) threshold {
-	if p == exporter.FP16 {
+	switch p {
+	case exporter.FP16:
 		return threshold{hidden: 0.9999, delta: 0.999}
+	case fewBits:
+		return threshold{hidden: 0.995, delta: 0.97}
 	}
 	return threshold{hidden: 0.999, delta: 0.99}
 }
 
 // oracleCases hold the singles (or a block with one live row, where the
-// package has no t1) against the independent model.
-func oracleCases(rec exporter.Recipe, golden bool) []Case {
+// package has no t1) against the independent model. weights are the cases that
+// hold what is stored against the checkpoint; where passes is another precision
+// than the recipe's, the passes are held against the stored weights.
+func oracleCases(rec exporter.Recipe, passes exporter.Precision, golden bool, weights []Case) []Case {
 	var cases []Case
-	want := thresholdOf(rec.Precision)
-	bound := fmt.Sprintf("cosine per token of hidden at least %g, of hidden - x and of every layer's new keys and values at least %g, all finite; other slots untouched",
+	want := thresholdOf(passes)
+	against := "the oracle: "
+	if passes != rec.Precision {
+		against = "the oracle over the weights that the package stores: "
+	}
+	bound := against + fmt.Sprintf("cosine per token of hidden at least %g, of hidden - x and of every layer's new keys and values at least %g, all finite; other slots untouched",
 		want.hidden, want.delta)
 	for _, pos := range singleSpots(rec.Slots) {
 		cases = append(cases, Case{
 			Check: CheckOracle, Name: fmt.Sprintf("seeded_cache/pos=%d", pos),
-			Description: "one pass over seeded keys and values against the oracle: " + bound,
+			Description: "one pass over seeded keys and values against " + bound,
 			run:         func(ctx context.Context, s *Suite) Outcome { return s.seededOracle(ctx, pos, 1) },
 		})
 	}
 	cases = append(cases, Case{
 		Check: CheckOracle, Name: "small_inputs",
-		Description: fmt.Sprintf("one pass whose x is %g times as large, where the norm's epsilon counts, against the oracle: %s", smallInputs, bound),
+		Description: fmt.Sprintf("one pass whose x is %g times as large, where the norm's epsilon counts, against %s", smallInputs, bound),
 		run:         func(ctx context.Context, s *Suite) Outcome { return s.seededOracle(ctx, 0, smallInputs) },
 	})
 	cases = append(cases, Case{
 		Check: CheckOracle, Name: "from_empty",
-		Description: "single passes from an empty cache against the oracle: " + bound,
+		Description: "single passes from an empty cache against " + bound,
 		run:         func(ctx context.Context, s *Suite) Outcome { return s.sequentialOracle(ctx) },
 	})
-	cases = append(cases, weightCases()...)
+	cases = append(cases, weights...)
 	if golden {
+		want := thresholdOf(rec.Precision)
 		for p := range goldenPrompts {
 			cases = append(cases, Case{
 				Check: CheckOracle, Name: fmt.Sprintf("golden/prompt=%d", p),
@@ -181,7 +191,7 @@ func (s *Suite) seededOracle(ctx context.Context, pos int, scale float32) Outcom
 	if err != nil {
 		return broken(fmt.Errorf("%w: %w", errHarness, err))
 	}
-	t := newTally(s.recipe.Precision)
+	t := newTally(s.passPrecision())
 	t.add(fmt.Sprintf("pos=%d", pos), alike(got[0], want, x))
 	return s.withCaches(t.outcome(s), d, st, cache, seed, pos, pos+1)
 }
@@ -220,7 +230,7 @@ func (s *Suite) sequentialOracle(ctx context.Context) Outcome {
 	}
 	rows := hiddenRows("oracle sequence", min(8, s.recipe.Slots), s.record.Model.Dims.Hidden)
 	cache := model.NewCache(s.recipe.Slots)
-	out := s.sequence(ctx, d, st, rows, func(i int, x []float64) ([]float64, error) { return model.Forward(ctx, x, i, cache) })
+	out := s.sequence(ctx, s.passPrecision(), d, st, rows, func(i int, x []float64) ([]float64, error) { return model.Forward(ctx, x, i, cache) })
 	return s.withCaches(out, d, st, cache, nil, 0, len(rows))
 }
 
@@ -235,7 +245,7 @@ func (s *Suite) withCaches(out Outcome, d *driver, st coreml.State, cache *oracl
 	if err != nil {
 		return broken(err)
 	}
-	c := cacheTally{want: thresholdOf(s.recipe.Precision).delta, worst: math.Inf(1)}
+	c := cacheTally{want: thresholdOf(s.passPrecision()).delta, worst: math.Inf(1)}
 	for i := range s.opt.Layers.Len() {
 		for _, kind := range []oracle.Kind{oracle.K, oracle.V} {
 			name := contract.KState(i)
@@ -312,9 +322,10 @@ func (s *Suite) slotAlike(got []float16.Float16, want []float64, slot int) float
 	return gw / math.Sqrt(gg*ww)
 }
 
-// sequence runs tokens one after another and compares each with want.
-func (s *Suite) sequence(ctx context.Context, d *driver, st coreml.State, rows [][]float16.Float16, want func(i int, x []float64) ([]float64, error)) Outcome {
-	t := newTally(s.recipe.Precision)
+// sequence runs tokens one after another and compares each with want, to the
+// thresholds of p.
+func (s *Suite) sequence(ctx context.Context, p exporter.Precision, d *driver, st coreml.State, rows [][]float16.Float16, want func(i int, x []float64) ([]float64, error)) Outcome {
+	t := newTally(p)
 	for i := range rows {
 		got, err := d.run(ctx, st, i, rows[i:i+1])
 		if err != nil {
@@ -360,7 +371,7 @@ func (s *Suite) goldenOracle(ctx context.Context, prompt int) Outcome {
 		rows[i] = make([]float16.Float16, hidden)
 		half.Encode(rows[i], in[i*hidden:(i+1)*hidden])
 	}
-	return s.sequence(ctx, d, st, rows, func(i int, _ []float64) ([]float64, error) {
+	return s.sequence(ctx, s.recipe.Precision, d, st, rows, func(i int, _ []float64) ([]float64, error) {
 		want := make([]float64, hidden)
 		for c := range want {
 			want[c] = float64(out[i*hidden+c])

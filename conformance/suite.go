@@ -18,11 +18,18 @@ import (
 	"lockstep/manifest"
 )
 
-// Options say what is judged, on which plane, against what.
+// Options say what is judged, on which plane, against what: the shard of an
+// export, in Dir, or a package that lockstep did not write.
 type Options struct {
 	Dir    string // output directory with lockstep.json
 	Layers exporter.Range
 	Plane  coreml.Plane
+
+	// Package is the directory of a package without a record; Dir is then
+	// empty, and the checkpoint is needed. Names says how it calls what the
+	// graph contract names, by the contract's name, where the two differ.
+	Package string
+	Names   map[string]string
 
 	// Checkpoint is what the oracle computes from; without it the oracle is
 	// not measured.
@@ -54,26 +61,39 @@ type Suite struct {
 	shard  manifest.Shard
 	recipe exporter.Recipe
 
-	cases    []Case
-	outcomes map[string]Outcome // by case ID
+	foreign    *foreign // what was read off a package without a record
+	foreignErr error    // why nothing could be
+	cases      []Case
+	outcomes   map[string]Outcome // by case ID
 
 	files     *mlpackage.Package // decoded by the first case that reads
 	pkg       coreml.Package     // opened by the first case that executes
 	drivers   map[int]*driver
 	seeds     map[string]snapshot
 	model     *oracle.Model
+	own       *identified // weights of a compressed package
 	metrics   metrics
 	freeBytes int64 // before the run
 }
 
 // NewSuite reads the record and lists the cases; it does not look at the
-// package yet.
+// package yet. A package without a record is hashed, and its interface read, at
+// once: a package that cannot be read has cases too, which say why.
 func NewSuite(opt Options) (*Suite, error) {
+	for _, name := range opt.Require {
+		if !slices.Contains(checkOrder(), name) {
+			return nil, fmt.Errorf("require: want one of %v, found %q", checkOrder(), name)
+		}
+	}
+	if opt.Package != "" {
+		return newForeignSuite(opt)
+	}
 	record, err := exporter.ReadRecord(opt.Dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Suite{opt: opt, record: *record, outcomes: map[string]Outcome{}, drivers: map[int]*driver{}, seeds: map[string]snapshot{}}
+	s := emptySuite(opt)
+	s.record = *record
 	i := slices.IndexFunc(record.Shards, func(sh manifest.Shard) bool {
 		return sh.Start == opt.Layers.Start && sh.End == opt.Layers.End
 	})
@@ -87,16 +107,15 @@ func NewSuite(opt Options) (*Suite, error) {
 	if ck := opt.Checkpoint; ck != nil && ck.ConfigDigest() != record.Model.ConfigSHA256 {
 		return nil, fmt.Errorf("%w: its config.json has sha256 %s, the record of %s wants %s", ErrCheckpoint, ck.ConfigDigest(), opt.Dir, record.Model.ConfigSHA256)
 	}
-	for _, name := range opt.Require {
-		if !slices.Contains(checkOrder(), name) {
-			return nil, fmt.Errorf("require: want one of %v, found %q", checkOrder(), name)
-		}
-	}
-	if s.freeBytes, err = durable.Free(durable.OS{}, opt.Dir); err != nil {
+	if s.freeBytes, err = durable.Free(durable.OS{}, s.volume()); err != nil {
 		return nil, err
 	}
 	s.cases = catalogue(s.recipe, record.Model.Dims.Hidden, hasGolden(opt.Golden, opt.Layers))
 	return s, nil
+}
+
+func emptySuite(opt Options) *Suite {
+	return &Suite{opt: opt, outcomes: map[string]Outcome{}, drivers: map[int]*driver{}, seeds: map[string]snapshot{}}
 }
 
 // Close releases the package.
@@ -209,7 +228,18 @@ func (s *Suite) check(name string) (manifest.Check, int) {
 
 // packageDir is where the judged package lies.
 func (s *Suite) packageDir() string {
+	if s.opt.Package != "" {
+		return s.opt.Package
+	}
 	return filepath.Join(s.opt.Dir, filepath.FromSlash(s.shard.Package.Path))
+}
+
+// volume is a directory whose free space is reported.
+func (s *Suite) volume() string {
+	if s.opt.Package != "" {
+		return s.opt.Package
+	}
+	return s.opt.Dir
 }
 
 // driver is the executable function of t rows, opened once.
@@ -222,9 +252,12 @@ func (s *Suite) driver(ctx context.Context, t int) (*driver, error) {
 		if err != nil {
 			return nil, err
 		}
+		if s.foreign != nil {
+			pkg = renamedPackage{pkg, s.foreign.names}
+		}
 		s.pkg = pkg
 	}
-	fn, err := s.pkg.Function(ctx, s.recipe.FunctionName(t))
+	fn, err := s.pkg.Function(ctx, s.functionName(t))
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +267,14 @@ func (s *Suite) driver(ctx context.Context, t int) (*driver, error) {
 	}
 	s.drivers[t] = d
 	return d, nil
+}
+
+// functionName is what the package calls its function of t rows.
+func (s *Suite) functionName(t int) string {
+	if s.foreign != nil {
+		return s.foreign.functions[t]
+	}
+	return s.recipe.FunctionName(t)
 }
 
 // shape is the contract's shape for a function of t rows.
@@ -258,8 +299,31 @@ func (s *Suite) seed(name string, sig coreml.Signature) snapshot {
 	return s.seeds[name]
 }
 
+// compressed reports a package without a record whose weights are not the
+// checkpoint's.
+func (s *Suite) compressed() bool { return s.foreign != nil && s.recipe.Precision != exporter.FP16 }
+
+// passPrecision is the precision whose thresholds the passes must keep that are
+// held against the oracle.
+func (s *Suite) passPrecision() exporter.Precision {
+	if s.compressed() {
+		return exporter.FP16 // the oracle has the same weights
+	}
+	return s.recipe.Precision
+}
+
 // oracle is the independent model of the shard's layers, loaded once.
 func (s *Suite) oracle(ctx context.Context) (*oracle.Model, error) {
+	if s.compressed() {
+		own, err := s.ownWeights(ctx)
+		if err == nil && own.reason != "" {
+			err = fmt.Errorf("%w: %s", errUntold, own.reason)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return own.model, nil
+	}
 	if s.model == nil {
 		m, err := oracle.Load(ctx, s.opt.Checkpoint, s.opt.Layers.Start, s.opt.Layers.End)
 		if err != nil {

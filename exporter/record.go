@@ -91,16 +91,24 @@ func findShard(r *manifest.Record, layers Range) *manifest.Shard {
 // identity is the record of this export before any shard: what must agree with
 // the directory's.
 func (e *export) identity() (manifest.Record, error) {
+	r, err := Identity(e.Checkpoint.Config(), e.Checkpoint.ConfigDigest(), e.Name, e.Layout, e.Recipe)
 	anchors := slices.SortedFunc(slices.Values(e.Anchors), func(a, b manifest.Anchor) int { return strings.Compare(a.Tag, b.Tag) })
+	r.Anchors = slices.Compact(anchors)
+	return r, err
+}
+
+// Identity is the record of an output directory before any shard: model, layout
+// and recipe. Two of them that manifest.SameCheckpointAndRecipe tells apart
+// cannot share a directory.
+func Identity(cfg checkpoint.Config, configDigest, name string, layout Layout, rec Recipe) (manifest.Record, error) {
 	r := manifest.Record{
 		Schema: manifest.RecordSchema,
-		Model:  ModelIdentity(e.Checkpoint.Config(), e.Name, e.Checkpoint.ConfigDigest()),
-		Layout: e.Layout,
+		Model:  ModelIdentity(cfg, name, configDigest),
+		Layout: layout,
 		Recipe: manifest.Recipe{
-			Slots: e.Recipe.Slots, Functions: e.Recipe.FunctionNames(), Precision: string(e.Recipe.Precision),
-			Norm: string(e.Recipe.Norm), Writer: e.Recipe.Writer,
+			Slots: rec.Slots, Functions: rec.FunctionNames(), Precision: string(rec.Precision),
+			Norm: string(rec.Norm), Writer: rec.Writer,
 		},
-		Anchors: slices.Compact(anchors),
 	}
 	digest, err := r.Recipe.Digest()
 	r.RecipeSHA256 = digest

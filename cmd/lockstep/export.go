@@ -102,7 +102,7 @@ func (c *exportCommand) options() (exporter.Options, error) {
 	if err := wantOut(c.Out); err != nil {
 		return exporter.Options{}, err
 	}
-	name, err := modelName(c.Name, c.Checkpoint)
+	name, err := modelName(c.Name, c.Checkpoint, c.Out)
 	if err != nil {
 		return exporter.Options{}, err
 	}

@@ -113,15 +113,27 @@ func wantRecord(out string) error {
 	return nil
 }
 
+// wantNewFile reports a file that is there already, or has no directory.
+func wantNewFile(flag, path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return &flagError{flag, "the name of a new file", "one that exists"}
+	}
+	return wantDirectory(flag, filepath.Dir(path), "a file in an existing directory")
+}
+
 // wantPackage reports a path that is no package directory.
 func wantPackage(flag, path string) error {
 	return wantDirectory(flag+" "+path, path, "a package directory (X.mlpackage)")
 }
 
 // modelName is --name, or the checkpoint folder's name made fit for a package.
-func modelName(name, checkpointPath string) (string, error) {
+func modelName(name, checkpointPath, out string) (string, error) {
 	if name != "" {
 		return name, nil
+	}
+	// A directory that has a record has a name: the folder may have been moved.
+	if record, err := exporter.ReadRecord(out); err == nil {
+		return record.Model.Name, nil
 	}
 	base, err := baseName(checkpointPath)
 	return exporter.ModelName(base), err

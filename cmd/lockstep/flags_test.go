@@ -51,7 +51,7 @@ func TestModelName(t *testing.T) {
 		{"", "/models/Phi-4-mini/", "Phi_4_mini"},
 		{"", "/models/Phi-4-mini/x/..", "Phi_4_mini"},
 	} {
-		got, err := modelName(tt.name, tt.path)
+		got, err := modelName(tt.name, tt.path, t.TempDir())
 		require.NoError(t, err)
 		assert.Equal(t, tt.want, got)
 	}

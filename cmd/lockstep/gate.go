@@ -4,18 +4,23 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"lockstep/conformance"
 	"lockstep/exporter"
+	"lockstep/internal/durable"
 	"lockstep/manifest"
 )
 
 type gateCommand struct {
-	Out           string   `help:"Output directory of an export." required:"" placeholder:"DIR"`
+	Out           string   `help:"Output directory of an export." required:"" xor:"judged" placeholder:"DIR"`
+	Package       string   `help:"A package that lockstep did not write (X.mlpackage); needs --checkpoint. Its interface must be the graph contract." required:"" xor:"judged" placeholder:"P"`
+	Map           []string `help:"With --package: what it calls an input, the output or a state: x=hidden_in. Repeatable." placeholder:"NAME=OWN"`
+	Verdict       string   `help:"With --package: a new file for the verdict; without it the verdict is printed alone." placeholder:"FILE"`
 	Layers        string   `help:"Decoder layers of the shard, END excluded." required:"" placeholder:"START:END"`
-	Checkpoint    string   `help:"The checkpoint, for the oracle; without it the oracle is not measured." placeholder:"PATH"`
+	Checkpoint    string   `help:"The checkpoint, for the oracle; without it the oracle of an export is not measured." placeholder:"PATH"`
 	Golden        string   `help:"Vectors that another implementation computed from this checkpoint, named as in fixtures/golden." placeholder:"FILE"`
 	Plane         string   `help:"What executes the package." default:"reference"`
 	Require       []string `help:"Checks for which not measured is fail." placeholder:"CHECK"`
@@ -26,7 +31,10 @@ type gateCommand struct {
 
 // Help implements kong.HelpProvider.
 func (gateCommand) Help() string {
-	return "Exit codes: 0 pass, or an accepted partial; 3 partial: a check was not measured; 1 fail; 2 the run itself broke."
+	return "With --out it judges an export and writes a verdict beside it. With --package it judges one package alone: what needs a record " +
+		"(digests, plan, stored weights) is left out, and nothing is written but --verdict. Functions are told by the T of x, slots by " +
+		"attn_mask, states by name or else by order (keys, then values, of each layer).\n\n" +
+		"Exit codes: 0 pass, or an accepted partial; 3 partial: a check was not measured; 1 fail; 2 the run itself broke."
 }
 
 func (c *gateCommand) Run(ctx context.Context, to streams) error {
@@ -39,7 +47,7 @@ func (c *gateCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	path, err := conformance.WriteVerdict(c.Out, *verdict)
+	at, err := c.write(*verdict)
 	if err != nil {
 		return err
 	}
@@ -51,10 +59,30 @@ func (c *gateCommand) Run(ctx context.Context, to streams) error {
 		if _, err := to.out.Write(text); err != nil {
 			return err
 		}
-	} else if err := printVerdict(to.out, verdict, c.Out, path, c.Verbose); err != nil {
+	} else if err := printVerdict(to.out, verdict, at, c.Verbose); err != nil {
 		return err
 	}
 	return c.exit(verdict, to)
+}
+
+// write keeps a verdict: beside the export, or where it was asked for.
+func (c *gateCommand) write(v manifest.Verdict) (artifacts, error) {
+	if c.Package == "" {
+		path, err := conformance.WriteVerdict(c.Out, v)
+		return artifacts{filepath.Join(c.Out, filepath.FromSlash(v.Package.Path)), filepath.Join(c.Out, manifest.RecordFile), path}, err
+	}
+	at := artifacts{pkg: c.Package, verdict: c.Verdict}
+	if c.Verdict == "" {
+		return at, nil
+	}
+	text, err := manifest.EncodeVerdict(v)
+	if err == nil {
+		err = durable.WriteNew(durable.OS{}, c.Verdict, text)
+	}
+	if err != nil {
+		return at, fmt.Errorf("--verdict: %w", err)
+	}
+	return at, nil
 }
 
 // judge runs the catalogue. A run that is stopped leaves no verdict: it would
@@ -126,11 +154,12 @@ func (c *gateCommand) options() (conformance.Options, func(), error) {
 			return conformance.Options{}, none, &flagError{"--require", "one of " + strings.Join(conformance.Checks(), ", "), fmt.Sprintf("%q", name)}
 		}
 	}
-	if err := wantRecord(c.Out); err != nil {
+	names, err := c.judged()
+	if err != nil {
 		return conformance.Options{}, none, err
 	}
 	opt := conformance.Options{
-		Dir: c.Out, Layers: layers, Plane: plane, Subject: "package", Require: c.Require,
+		Dir: c.Out, Package: c.Package, Names: names, Layers: layers, Plane: plane, Subject: "package", Require: c.Require,
 		Lockstep: version(), Command: c.command(),
 	}
 	if c.Checkpoint == "" {
@@ -155,9 +184,49 @@ func (c *gateCommand) options() (conformance.Options, func(), error) {
 	return opt, closeAll, nil
 }
 
-// command repeats this run.
+// judged checks the flags that say what is judged, and reads the map of names.
+func (c *gateCommand) judged() (map[string]string, error) {
+	if c.Package == "" {
+		switch {
+		case len(c.Map) > 0:
+			return nil, &flagError{"--map", "--package beside it", "--out"}
+		case c.Verdict != "":
+			return nil, &flagError{"--verdict", "--package beside it", "--out, where verdicts have their place"}
+		}
+		return nil, wantRecord(c.Out)
+	}
+	if err := wantPackage("--package", c.Package); err != nil {
+		return nil, err
+	}
+	if c.Checkpoint == "" {
+		return nil, &flagError{"--package", "--checkpoint beside it, to tell the model from", "none"}
+	}
+	if c.Verdict != "" {
+		if err := wantNewFile("--verdict "+c.Verdict, c.Verdict); err != nil {
+			return nil, err
+		}
+	}
+	names := map[string]string{}
+	for _, pair := range c.Map {
+		name, own, ok := strings.Cut(pair, "=")
+		if _, twice := names[name]; !ok || name == "" || own == "" || twice {
+			return nil, &flagError{"--map", "NAME=OWN, each name of the contract once", fmt.Sprintf("%q", pair)}
+		}
+		names[name] = own
+	}
+	return names, nil
+}
+
+// command repeats this run, but for --verdict, which names a new file.
 func (c *gateCommand) command() string {
-	args := []string{"lockstep", "gate", "--out", c.Out, "--layers", c.Layers}
+	args := []string{"lockstep", "gate", "--out", c.Out}
+	if c.Package != "" {
+		args = []string{"lockstep", "gate", "--package", c.Package}
+		for _, pair := range c.Map {
+			args = append(args, "--map", pair)
+		}
+	}
+	args = append(args, "--layers", c.Layers)
 	if c.Checkpoint != "" {
 		args = append(args, "--checkpoint", c.Checkpoint)
 	}

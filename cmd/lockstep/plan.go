@@ -1,17 +1,21 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
+	"lockstep/conformance"
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/durable"
+	"lockstep/manifest"
 )
 
 type planCommand struct {
@@ -26,7 +30,8 @@ type planCommand struct {
 // planReport is plan's JSON: the plan and what fits.
 type planReport struct {
 	*exporter.Plan
-	Room exporter.Room `json:"room"`
+	Room     exporter.Room `json:"room"`
+	Warnings []string      `json:"warnings"`
 }
 
 func (c *planCommand) Run(to streams) error {
@@ -37,11 +42,15 @@ func (c *planCommand) Run(to streams) error {
 	if err := errors.Join(wantCheckpoint(c.Checkpoint), wantOut(c.Out)); err != nil {
 		return err
 	}
-	cfg, err := checkpoint.ReadConfig(os.DirFS(c.Checkpoint))
+	text, err := os.ReadFile(filepath.Join(c.Checkpoint, checkpoint.ConfigFile))
 	if err != nil {
 		return fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
 	}
-	name, err := modelName(c.Name, c.Checkpoint)
+	cfg, err := checkpoint.ParseConfig(checkpoint.ConfigFile, text)
+	if err != nil {
+		return fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
+	}
+	name, err := modelName(c.Name, c.Checkpoint, c.Out)
 	if err != nil {
 		return err
 	}
@@ -49,15 +58,56 @@ func (c *planCommand) Run(to streams) error {
 	if err != nil {
 		return err
 	}
+	if err := c.sameDirectory(cfg, text, name, layout, rec); err != nil {
+		return err
+	}
 	free, err := durable.Free(durable.OS{}, c.Out)
 	if err != nil {
 		return err
 	}
 	room := plan.Fit(free, int64(c.Reserve), standingBytes(plan, c.Out))
+	warnings := foresee(plan, cfg)
 	if c.JSON {
-		return writeJSON(to.out, planReport{plan, room})
+		return writeJSON(to.out, planReport{plan, room, warnings})
 	}
-	return printPlan(to.out, plan, room)
+	if err := printPlan(to.out, plan, room); err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(to.out, "warn     %s\n", w)
+	}
+	return nil
+}
+
+// sameDirectory refuses a plan for a directory that holds another checkpoint or
+// recipe: export would refuse it too.
+func (c *planCommand) sameDirectory(cfg checkpoint.Config, config []byte, name string, layout exporter.Layout, rec exporter.Recipe) error {
+	old, err := exporter.ReadRecord(c.Out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	planned, err := exporter.Identity(cfg, fmt.Sprintf("%x", sha256.Sum256(config)), name, layout, rec)
+	if err != nil {
+		return err
+	}
+	if err := manifest.SameCheckpointAndRecipe(*old, planned); err != nil {
+		return fmt.Errorf("%s: %w; use another --out", filepath.Join(c.Out, manifest.RecordFile), err)
+	}
+	return nil
+}
+
+// foresee says which shards the lint will fail for their sizes.
+func foresee(plan *exporter.Plan, cfg checkpoint.Config) []string {
+	warnings := []string{}
+	for _, s := range plan.Shards {
+		for _, w := range conformance.ForeseeSizes(cfg.HiddenSize, cfg.HeadDim(), plan.Slots, s.Files[2].Bytes) {
+			warnings = append(warnings, fmt.Sprintf("layers %d:%d: the lint will fail it: %s", s.Start, s.End, w))
+		}
+	}
+	return warnings
 }
 
 // standingBytes is what the plan's packages hold already.

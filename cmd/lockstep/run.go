@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,11 +71,7 @@ func (c *runCommand) wantNew() error {
 		if f.name == "" {
 			continue
 		}
-		if _, err := os.Lstat(f.name); err == nil {
-			return &flagError{f.flag + " " + f.name, "the name of a new file", "one that exists"}
-		}
-		dir := filepath.Dir(f.name)
-		if err := wantDirectory(f.flag+" "+f.name, dir, "a file in an existing directory"); err != nil {
+		if err := wantNewFile(f.flag+" "+f.name, f.name); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -14,15 +13,19 @@ import (
 // them stand in the verdict.
 const casesShown = 3
 
+// artifacts are the paths of what a gate run read and wrote; those that there
+// are not are empty.
+type artifacts struct{ pkg, record, verdict string }
+
 // printVerdict prints what failed first, with its evidence and the command
 // that repeats it, then every check, the figures, and where the artifacts lie.
-func printVerdict(w io.Writer, v *manifest.Verdict, dir, path string, methods bool) error {
+func printVerdict(w io.Writer, v *manifest.Verdict, at artifacts, methods bool) error {
 	fmt.Fprintf(w, "gate     layers %d:%d, subject %s, plane %s: %d of %d cases ran\n",
 		v.Shard.Start, v.Shard.End, v.Subject, v.Plane, v.Catalogue.Ran, v.Catalogue.Cases)
 	broken := false
 	for _, c := range v.Checks {
 		if c.Result == manifest.Fail || c.Result == manifest.Error {
-			printBroken(w, c)
+			printBroken(w, c, at.verdict != "")
 			broken = true
 		}
 	}
@@ -49,15 +52,17 @@ func printVerdict(w io.Writer, v *manifest.Verdict, dir, path string, methods bo
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "package  %s\n", filepath.Join(dir, filepath.FromSlash(v.Package.Path)))
-	fmt.Fprintf(w, "record   %s\n", filepath.Join(dir, manifest.RecordFile))
-	fmt.Fprintf(w, "written  %s\n", path)
+	for _, a := range []struct{ what, path string }{{"package", at.pkg}, {"record ", at.record}, {"written", at.verdict}} {
+		if a.path != "" {
+			fmt.Fprintf(w, "%s  %s\n", a.what, a.path)
+		}
+	}
 	fmt.Fprintf(w, "verdict  %s%s\n", v.Result, blame(v))
 	return nil
 }
 
-// printBroken prints a check's first broken cases.
-func printBroken(w io.Writer, c manifest.Check) {
+// printBroken prints a check's first broken cases, and where the others are.
+func printBroken(w io.Writer, c manifest.Check, written bool) {
 	shown, more := 0, 0
 	for _, k := range c.Cases {
 		switch {
@@ -70,7 +75,11 @@ func printBroken(w io.Writer, c manifest.Check) {
 		}
 	}
 	if more > 0 {
-		fmt.Fprintf(w, "              and %d more cases of %s; the verdict has them all\n", more, c.Name)
+		where := "the verdict has them all"
+		if !written {
+			where = "-v prints them all"
+		}
+		fmt.Fprintf(w, "              and %d more cases of %s; %s\n", more, c.Name, where)
 	}
 }
 

@@ -40,7 +40,9 @@ func TestPrintVerdictFailuresFirst(t *testing.T) {
 		Command:   "lockstep gate --out out --layers 30:32",
 	}
 	var out bytes.Buffer
-	require.NoError(t, printVerdict(&out, v, "out", "out/verdicts/layers30_32.reference.0001.json", false))
+	require.NoError(t, printVerdict(&out, v, artifacts{
+		"out/nano_layers30_32_int8.mlpackage", "out/lockstep.json", "out/verdicts/layers30_32.reference.0001.json",
+	}, false))
 	assert.Equal(t, `gate     layers 30:32, subject nano, plane reference: 7 of 7 cases ran
 fail          parity/t4/pos=0: state k differs at [head 0, slot 3, dim 1]
               hidden_max_abs_difference = NaN
@@ -62,8 +64,10 @@ verdict  fail: parity fail, residency not measured
 `, out.String())
 
 	out.Reset()
-	require.NoError(t, printVerdict(&out, v, "out", "f", true))
+	require.NoError(t, printVerdict(&out, v, artifacts{}, true))
 	assert.Contains(t, out.String(), "2000000000 B (2.00 GB)  (statfs)\n", "with the methods")
+	assert.Contains(t, out.String(), "and 2 more cases of parity; -v prints them all\n", "as no verdict was written")
+	assert.NotContains(t, out.String(), "written", "as no verdict was written")
 }
 
 // A pass has nothing to blame, and no command to repeat.
@@ -73,7 +77,7 @@ func TestPrintVerdictPass(t *testing.T) {
 		Checks: []manifest.Check{{Name: "package", Result: manifest.Pass, Cases: []manifest.Case{{Name: "digests", Result: manifest.Pass}}}},
 	}
 	var out bytes.Buffer
-	require.NoError(t, printVerdict(&out, v, "out", "f", false))
+	require.NoError(t, printVerdict(&out, v, artifacts{}, false))
 	assert.True(t, strings.HasSuffix(out.String(), "verdict  pass\n"))
 	assert.NotContains(t, out.String(), "again")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"lockstep/internal/checkpoint"
 )
@@ -129,4 +130,25 @@ func checkVector(what string, x []float64, want int) error {
 		return fmt.Errorf("%w: %s channel %d is %v", ErrNonFinite, what, at, x[at])
 	}
 	return nil
+}
+
+// With is the model with another weight in place of the checkpoint's: values,
+// row-major, of the tensor that role has in layer. A layer outside the model, a
+// role that no layer has, or another count is ErrModel.
+func (m *Model) With(role checkpoint.Role, layer int, values []float32) (*Model, error) {
+	if layer < m.start || layer >= m.end {
+		return nil, fmt.Errorf("%w: layer %d, want one within [%d,%d)", ErrModel, layer, m.start, m.end)
+	}
+	other := *m
+	other.layers = slices.Clone(m.layers)
+	l := &other.layers[layer-m.start]
+	data := map[checkpoint.Role]*[]float32{
+		checkpoint.AttnNorm: &l.attnNorm, checkpoint.QKV: &l.qkv.data, checkpoint.AttnOut: &l.attnOut.data,
+		checkpoint.MLPNorm: &l.mlpNorm, checkpoint.GateUp: &l.gateUp.data, checkpoint.Down: &l.down.data,
+	}[role]
+	if data == nil || len(values) != len(*data) {
+		return nil, fmt.Errorf("%w: layer %d: role %v with %d values does not fit", ErrModel, layer, role, len(values))
+	}
+	*data = values
+	return &other, nil
 }
