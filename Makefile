@@ -32,6 +32,9 @@ test: ## Run the tests through gotestsum, with a JUnit file.
 	@mkdir -p $(OUT)
 	@$(GO) tool gotestsum --format pkgname --junitfile $(OUT)/junit.xml -- -count=1 ./...
 
+race: ## What is concurrent, under the race detector (needs a C compiler).
+	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./coreml/reference ./exporter ./internal/durable
+
 lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between packages are a test.)
 	@unformatted="$$($(GO) tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"; \
 	    if [ -n "$$unformatted" ]; then echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; fi
@@ -79,4 +82,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail test lint portable mutants faults fuzz real crosscheck golden proto
+.PHONY: help build tail test race lint portable mutants faults fuzz real crosscheck golden proto

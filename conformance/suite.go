@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -48,6 +49,8 @@ type Options struct {
 var (
 	// ErrNoShard means that the record has no such shard.
 	ErrNoShard = errors.New("the record has no such shard")
+	// ErrNoPackage means that the recorded package is not there.
+	ErrNoPackage = errors.New("the recorded package is not there")
 	// ErrCheckpoint means that the checkpoint is not the one that the record
 	// was made from.
 	ErrCheckpoint = errors.New("another checkpoint than the record's")
@@ -101,6 +104,9 @@ func NewSuite(opt Options) (*Suite, error) {
 		return nil, fmt.Errorf("%w: %s: layers %s; export them first", ErrNoShard, filepath.Join(opt.Dir, manifest.RecordFile), opt.Layers)
 	}
 	s.shard = record.Shards[i]
+	if info, err := os.Stat(s.packageDir()); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("%w: want the directory %s, as the record of %s says; export layers %s again", ErrNoPackage, s.packageDir(), opt.Dir, opt.Layers)
+	}
 	if s.recipe, err = exporter.RecipeOf(record.Recipe); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,15 @@ var tail = exporter.Range{Start: 30, End: 32}
 // be measured.
 func TestTail(t *testing.T) { runShard(t, tail, newSubject(t)) }
 
+// TestMissingPackageIsRefused: a package that was moved away is no failed one.
+func TestMissingPackageIsRefused(t *testing.T) {
+	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
+	res := s.export(t, tail)
+	require.NoError(t, os.Rename(res.Dir, res.Dir+".away"))
+	_, err := conformance.NewSuite(s.options(tail))
+	assert.ErrorIs(t, err, conformance.ErrNoPackage)
+}
+
 // TestAnotherCheckpointIsRefused: judging a package by a checkpoint it was not
 // made from would leave a failed verdict in the ladder's way.
 func TestAnotherCheckpointIsRefused(t *testing.T) {

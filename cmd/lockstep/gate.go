@@ -59,10 +59,18 @@ func (c *gateCommand) Run(ctx context.Context, to streams) error {
 		if _, err := to.out.Write(text); err != nil {
 			return err
 		}
-	} else if err := printVerdict(to.out, verdict, at, c.Verbose); err != nil {
+	} else if err := c.print(to.out, verdict, at); err != nil {
 		return err
 	}
 	return c.exit(verdict, to)
+}
+
+// print prints a verdict and what to do next.
+func (c *gateCommand) print(w io.Writer, v *manifest.Verdict, at artifacts) error {
+	if err := printVerdict(w, v, at, c.Verbose); err != nil {
+		return err
+	}
+	return c.printNext(w, v)
 }
 
 // write keeps a verdict: beside the export, or where it was asked for.
