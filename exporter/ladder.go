@@ -93,7 +93,7 @@ func (e *export) passed(old *manifest.Record, layers Range) error {
 		return err
 	}
 	if v == nil {
-		return fmt.Errorf("no verdict of their package; run lockstep gate --layers %s first", layers)
+		return fmt.Errorf("no verdict of their package; run lockstep gate --out %s --layers %s --checkpoint PATH first", e.Dir, layers)
 	}
 	return e.judge(v, *old)
 }
@@ -116,8 +116,18 @@ func (e *export) judge(v *manifest.Verdict, r manifest.Record) error {
 		e.accepted = slices.Compact(slices.Sorted(slices.Values(e.AcceptPartial)))
 		return nil
 	default:
-		return fmt.Errorf("the newest %s verdict is %q", v.Plane, v.Result)
+		return fmt.Errorf("the newest %s verdict is %q%s; mend that and gate them again", v.Plane, v.Result, firstBroken(v.Checks))
 	}
+}
+
+// firstBroken names the first check that did not pass, with its reason.
+func firstBroken(checks []manifest.Check) string {
+	for _, c := range checks {
+		if c.Result != manifest.Pass && c.Result != manifest.NotMeasured {
+			return fmt.Sprintf(" (%s: %s)", c.Name, c.Reason)
+		}
+	}
+	return ""
 }
 
 // AcceptPartial reports the first check that is neither passed nor an accepted
@@ -127,7 +137,7 @@ func AcceptPartial(checks []manifest.Check, accepted []string) error {
 		if c.Result == manifest.Pass || c.Result == manifest.NotMeasured && slices.Contains(accepted, c.Name) {
 			continue
 		}
-		return fmt.Errorf("check %s is %q, which is not accepted", c.Name, c.Result)
+		return fmt.Errorf("check %s is %q (%s), which is not accepted", c.Name, c.Result, c.Reason)
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func TestLadder(t *testing.T) {
 		accepted bool     // as the record says it
 	}{
 		{name: "no verdict", words: []string{"29:31 wait for layers 31:32", "no coreml verdict", "--accept-partial"}},
-		{name: "no verdict, partial accepted", accept: true, words: []string{"no verdict", "gate --layers 31:32"}},
+		{name: "no verdict, partial accepted", accept: true, words: []string{"no verdict", "gate --out /out --layers 31:32 --checkpoint"}},
 		{name: "pass on coreml", verdicts: []given{of(coreml, pass)}},
 		{name: "pass on coreml, partial accepted", verdicts: []given{of(coreml, pass)}, accept: true},
 		{name: "fail on coreml", verdicts: []given{of(coreml, fail)}, words: []string{"coreml", `"fail"`}},

@@ -19,3 +19,6 @@ func freeBytes(st *unix.Statfs_t) int64 { return int64(st.Bavail) * int64(st.Bsi
 // forgetCached does nothing: this system has no call that drops the cached
 // pages of one file, and its fsync (F_FULLFSYNC) reports what failed.
 func forgetCached(*os.File) {}
+
+// beginWriteback does nothing: macOS has no call to start writing a range.
+func beginWriteback(*os.File, int64, int64) {}

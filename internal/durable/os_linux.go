@@ -24,3 +24,9 @@ func freeBytes(st *unix.Statfs_t) int64 { return int64(st.Bavail) * int64(st.Frs
 func forgetCached(f *os.File) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
+
+// beginWriteback starts writing a range to the device without waiting for it.
+// It is advice: the fsync that follows reports what went wrong.
+func beginWriteback(f *os.File, off, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}

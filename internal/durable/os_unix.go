@@ -94,6 +94,19 @@ func (f osFile) Stat() (Info, error) {
 	return infoOf(info), nil
 }
 
+// WriteAt implements File. It asks the system to begin writing the bytes back
+// at once, so that the fsync at the end of a large file finds little to do.
+func (f osFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p, off)
+	if n >= writebackFrom {
+		beginWriteback(f.File, off, int64(n))
+	}
+	return n, err
+}
+
+// writebackFrom is the length from which a single write is worth the advice.
+const writebackFrom = 1 << 20
+
 // TryLock implements File.
 func (f osFile) TryLock() error {
 	err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
