@@ -163,21 +163,31 @@ func (s *Suite) decide(ctx context.Context, c Case) Outcome {
 	return c.run(ctx, s)
 }
 
-// Run judges every case and returns the verdict. observe, which may be nil, is
-// told of each case as it is decided.
+// Run opens a suite, judges every case and returns the verdict; see
+// Suite.RunAll.
 func Run(ctx context.Context, opt Options, observe func(Case, Outcome)) (*manifest.Verdict, error) {
 	s, err := NewSuite(opt)
 	if err != nil {
 		return nil, err
 	}
+	v, err := s.RunAll(ctx, observe)
+	return v, errors.Join(err, s.Close())
+}
+
+// RunAll judges every case and returns the verdict. observe, which may be nil,
+// is told of each case as it is decided. A run that is stopped has no verdict:
+// it would say nothing about the package.
+func (s *Suite) RunAll(ctx context.Context, observe func(Case, Outcome)) (*manifest.Verdict, error) {
 	for _, c := range s.cases {
 		out := s.RunCase(ctx, c)
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("stopped at %s; no verdict was written: %w", c.ID(), err)
+		}
 		if observe != nil {
 			observe(c, out)
 		}
 	}
-	v, err := s.Verdict(ctx)
-	return v, errors.Join(err, s.Close())
+	return s.Verdict(ctx)
 }
 
 // Verdict sums up the outcomes so far. Cases that were not asked for are "not

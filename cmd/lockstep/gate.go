@@ -93,31 +93,24 @@ func (c *gateCommand) write(v manifest.Verdict) (artifacts, error) {
 	return at, nil
 }
 
-// judge runs the catalogue. A run that is stopped leaves no verdict: it would
-// say nothing about the package.
+// judge runs the catalogue.
 func (c *gateCommand) judge(ctx context.Context, opt conformance.Options, to streams) (*manifest.Verdict, error) {
 	suite, err := conformance.NewSuite(opt)
 	if err != nil {
 		return nil, err
 	}
 	defer suite.Close() // opened for reading
-	cases := suite.Cases()
-	if c.Golden != "" && !slices.ContainsFunc(cases, isGoldenCase) {
+	if c.Golden != "" && !slices.ContainsFunc(suite.Cases(), isGoldenCase) {
 		return nil, &flagError{
 			"--golden " + c.Golden,
 			fmt.Sprintf("hidden states before and after layers %s", opt.Layers), "none of that name; see fixtures/golden for the names",
 		}
 	}
-	for _, cs := range cases {
-		out := suite.RunCase(ctx, cs)
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("stopped at %s; no verdict was written: %w", cs.ID(), err)
-		}
+	return suite.RunAll(ctx, func(cs conformance.Case, out conformance.Outcome) {
 		if c.Verbose && !c.JSON {
 			printCase(to.out, cs.ID(), out.Result, out.Reason, out.Evidence)
 		}
-	}
-	return suite.Verdict(ctx)
+	})
 }
 
 func isGoldenCase(c conformance.Case) bool {
