@@ -1,6 +1,7 @@
 package reference_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"runtime"
@@ -107,19 +108,24 @@ func TestCloseDuringUse(t *testing.T) {
 	}
 }
 
-// TestCloseEndsWorkers: a closed package leaves no goroutine behind. If one
-// stayed, the test would not end.
+// TestCloseEndsWorkers: Close waits until the package's workers have ended.
+// They are told by their stacks: other goroutines come and go meanwhile.
 func TestCloseEndsWorkers(t *testing.T) {
 	withWorkers(t, 6)
-	before := runtime.NumGoroutine()
+	before := workers()
 	pkg := heavy(t)
 	fn := openFunction(t, pkg, "main")
 	require.NoError(t, fn.Predict(context.Background(), tensors(fn.Signature().Inputs), nil, tensors(fn.Signature().Outputs)))
-	assert.Equal(t, before+5, runtime.NumGoroutine())
+	require.Eventually(t, func() bool { return workers() == before+5 }, time.Minute, time.Millisecond)
 	require.NoError(t, pkg.Close())
-	for runtime.NumGoroutine() > before { // the last one may be on its way out
-		time.Sleep(time.Millisecond)
-	}
+	assert.Equal(t, before, workers())
+}
+
+// workers counts the goroutines in a pool's loop.
+func workers() int {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	return bytes.Count(stacks, []byte("lockstep/coreml/reference.newPool.func"))
 }
 
 // expiring is a context that ends after a number of looks at it.
