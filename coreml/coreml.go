@@ -71,6 +71,24 @@ type Function interface {
 	ComputePlan(ctx context.Context) (*ComputePlan, error)
 }
 
+// Tracer is a Function of a plane that can show every value of a pass, not its
+// outputs alone. Core ML cannot.
+type Tracer interface {
+	Function
+	// Trace is Predict that hands observe every run-time value, in program
+	// order, as the operation that gives it left it. An error of observe ends
+	// the pass, which has then written to the state.
+	Trace(ctx context.Context, inputs map[string]Tensor, state State, outputs map[string]Tensor, observe func(Observed) error) error
+}
+
+// Observed is a value of a pass. Its tensor must not be kept or written to
+// after observe returns.
+type Observed struct {
+	Op     string // operator type, for example "conv"
+	Name   string // of the value in the program
+	Tensor Tensor
+}
+
 // State holds the KV caches of one session.
 type State interface {
 	// Read copies the named state's values, row-major, into dst.
