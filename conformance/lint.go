@@ -37,9 +37,11 @@ type lintRule struct {
 
 // linted is a package under lint, with a scope per function.
 type linted struct {
-	pkg    *mlpackage.Package
-	scopes map[string]*mil.Scope
-	notes  []manifest.Evidence // counted, not judged
+	pkg         *mlpackage.Package
+	weightBytes int64 // of the weight file
+	programOnly bool  // the weight file is not at hand
+	scopes      map[string]*mil.Scope
+	notes       []manifest.Evidence // counted, not judged
 }
 
 func lintRules() []lintRule {
@@ -64,16 +66,39 @@ func lintCases(hidden int) []Case {
 		cases = append(cases, Case{
 			Check: CheckLint, Name: rule.name, Description: rule.description,
 			run: func(_ context.Context, s *Suite) Outcome {
-				return s.withPackage(func(p *mlpackage.Package) Outcome { return lint(p, rule) })
+				return s.withPackage(func(p *mlpackage.Package) Outcome {
+					return lint(&linted{pkg: p, weightBytes: int64(len(p.WeightBytes))}, rule)
+				})
 			},
 		})
 	}
 	return cases
 }
 
-func lint(p *mlpackage.Package, rule lintRule) Outcome {
-	l := &linted{pkg: p, scopes: map[string]*mil.Scope{}}
-	for _, f := range p.Model.Program.Functions {
+// LintModel applies the rules to a model of a hidden size whose weights are not
+// at hand, only the size of their file: what a plan knows before the first byte
+// is written. The rule const then judges what stands in the program.
+func LintModel(m *mlpackage.Model, hidden int, weightBytes int64) manifest.Check {
+	check := manifest.Check{Name: CheckLint, DependsOn: []string{}}
+	var results []manifest.Result
+	for _, rule := range lintRules() {
+		if rule.sizes && hidden < sizeRulesFrom {
+			continue
+		}
+		out := lint(&linted{pkg: &mlpackage.Package{Model: m}, weightBytes: weightBytes, programOnly: true}, rule)
+		results = append(results, out.Result)
+		check.Cases = append(check.Cases, manifest.Case{Name: rule.name, Result: out.Result, Reason: out.Reason, Evidence: out.Evidence})
+		if out.Result != manifest.Pass && check.Reason == "" {
+			check.Reason = fmt.Sprintf("%s: %s", rule.name, out.Reason)
+		}
+	}
+	check.Result = manifest.Combine(results...)
+	return check
+}
+
+func lint(l *linted, rule lintRule) Outcome {
+	l.scopes = map[string]*mil.Scope{}
+	for _, f := range l.pkg.Model.Program.Functions {
 		scope, err := mil.NewScope(f)
 		if err != nil {
 			return broken(err)
@@ -172,7 +197,7 @@ func lintConstants(l *linted) []string {
 		for _, op := range f.Ops {
 			for _, c := range constantsOf(op) {
 				if c.lit.Blob != nil {
-					if seen[c.lit.Blob.Offset] {
+					if l.programOnly || seen[c.lit.Blob.Offset] {
 						continue
 					}
 					seen[c.lit.Blob.Offset] = true
@@ -281,7 +306,7 @@ func lintStateSize(l *linted) []string {
 	return found
 }
 
-func lintPackageBytes(l *linted) []string { return packageBytesFindings(int64(len(l.pkg.WeightBytes))) }
+func lintPackageBytes(l *linted) []string { return packageBytesFindings(l.weightBytes) }
 
 // packageBytesFindings judges the weights' size, which is all of a package but
 // a few megabytes.

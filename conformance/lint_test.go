@@ -96,7 +96,7 @@ func TestLintRules(t *testing.T) {
 			p := s.build(t)
 			var caught []string
 			for _, rule := range lintRules() {
-				if out := lint(p, rule); out.Result == manifest.Fail {
+				if out := lint(&linted{pkg: p}, rule); out.Result == manifest.Fail {
 					caught = append(caught, rule.name)
 				} else {
 					assert.Equal(t, manifest.Pass, out.Result, "%s: %s", rule.name, out.Reason)
@@ -117,10 +117,8 @@ func TestLintRules(t *testing.T) {
 func TestLintSizeOfPackage(t *testing.T) {
 	rule := ruleNamed(t, "package_bytes")
 	p := soundSample().build(t)
-	p.WeightBytes = make([]byte, 1)
-	assert.Empty(t, rule.findings(&linted{pkg: p}))
-	assert.NotEmpty(t, packageBytesFindings(maxPackageBytes+1))
-	assert.Empty(t, packageBytesFindings(maxPackageBytes))
+	assert.Empty(t, rule.findings(&linted{pkg: p, weightBytes: maxPackageBytes}))
+	assert.NotEmpty(t, rule.findings(&linted{pkg: p, weightBytes: maxPackageBytes + 1}))
 }
 
 // TestLintStateType: the type rules of MIL keep other states out of a checked
@@ -149,4 +147,27 @@ func TestForeseeSizes(t *testing.T) {
 	assert.Empty(t, ForeseeSizes(128, 33, 1000, maxPackageBytes+1))
 	assert.Len(t, ForeseeSizes(3072, 128, 1000, maxPackageBytes), 1)
 	assert.Len(t, ForeseeSizes(3072, 128, 1000, maxPackageBytes+1), 2)
+}
+
+// TestLintModel: without weights the rules are the same, and constants that
+// stand in the program are judged; the size rules begin at their hidden size.
+func TestLintModel(t *testing.T) {
+	s := soundSample()
+	s.state = mil.Tensor(mil.Float16, 1, 2, 64, 33)
+	s.scale = mil.Half(0x7C00)
+	m := s.build(t).Model
+	failed := func(hidden int, weightBytes int64) []string {
+		var names []string
+		for _, c := range LintModel(m, hidden, weightBytes).Cases {
+			if c.Result != manifest.Pass {
+				names = append(names, c.Name)
+			}
+		}
+		return names
+	}
+	assert.Equal(t, []string{"const"}, failed(sizeRulesFrom-1, maxPackageBytes+1))
+	assert.Equal(t, []string{"const", "state"}, failed(sizeRulesFrom, maxPackageBytes))
+	assert.Equal(t, []string{"const", "state", "package_bytes"}, failed(sizeRulesFrom, maxPackageBytes+1))
+	sound := LintModel(soundSample().build(t).Model, sizeRulesFrom, maxPackageBytes)
+	assert.Equal(t, manifest.Pass, sound.Result, sound.Reason)
 }

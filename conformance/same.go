@@ -10,13 +10,20 @@ import (
 	"lockstep/exporter"
 )
 
+// Export is an exported directory on a plane.
+type Export struct {
+	Plane coreml.Plane
+	Dir   string
+}
+
 // SameBits executes every function of two exports of one recipe on the same
 // inputs (first, middle and last positions, every live count, seeded states)
-// and reports whether all hidden states and caches are equal, bit for bit.
-func SameBits(ctx context.Context, plane coreml.Plane, dirA, dirB string, layers exporter.Range) (bool, error) {
+// and reports whether the hidden states of all live rows and all caches are
+// equal, bit for bit.
+func SameBits(ctx context.Context, layers exporter.Range, a, b Export) (bool, error) {
 	var suites [2]*Suite
-	for i, dir := range []string{dirA, dirB} {
-		s, err := NewSuite(Options{Dir: dir, Layers: layers, Plane: plane})
+	for i, e := range []Export{a, b} {
+		s, err := NewSuite(Options{Dir: e.Dir, Layers: layers, Plane: e.Plane})
 		if err != nil {
 			return false, err
 		}

@@ -1,9 +1,16 @@
 package mutant
 
-import "lockstep/conformance"
+import (
+	"lockstep/conformance"
+	"lockstep/coreml"
+	"lockstep/coreml/hostinput"
+	"lockstep/exporter"
+	"lockstep/internal/durable"
+)
 
 // Catalogue lists the mutants: what the model computes, what the host hands
-// over, what the layers hold, then what lies on disk.
+// over, what the layers hold, what lies on disk, where the ops run, and what
+// the guards outside the gate refuse.
 func Catalogue() []Mutant {
 	return []Mutant{
 		{
@@ -39,6 +46,10 @@ func Catalogue() []Mutant {
 			Models: "attention output reshaped as [head, token, dim] into channels: invisible at T=1",
 		},
 		{
+			Name: "block_rounds_otherwise", KilledBy: conformance.CheckParity, seed: blockRoundsOtherwise,
+			Models: "block and singles are each within every tolerance, and not the same: tokens differ on some prompts",
+		},
+		{
 			Name: "future_slot_visible", KilledBy: conformance.CheckParity, seed: futureSlotVisible,
 			Models: "the mask shows each row one slot too many",
 		},
@@ -71,12 +82,32 @@ func Catalogue() []Mutant {
 			Models: "dead rows hold NaN in place of a copy of the last live row",
 		},
 		{
+			Name: "dead_row_zeros", seed: deadRowZeros,
+			Models: "dead rows hold zeros in place of a copy of the last live row",
+		},
+		{
+			Name: "dead_row_all_hidden", seed: deadRowAllHidden,
+			Models: "dead rows see no slot: their softmax has nothing but hidden scores",
+		},
+		{
 			Name: "dead_rows_mixed_in", KilledBy: conformance.CheckParity, seed: deadRowsMixedIn,
 			Models: "a scale is taken over all rows of a block, so that an outlier in a dead row changes the live ones",
 		},
 		{
 			Name: "state_kept", KilledBy: conformance.CheckOracle, seed: stateKept,
 			Models: "a new session starts with the last one's cache",
+		},
+		{
+			Name: "output_nan", KilledBy: conformance.CheckOracle, seed: outputNaN,
+			Models: "a range of layers that is fine in two pieces gives NaN when fused",
+		},
+		{
+			Name: "state_nan", KilledBy: conformance.CheckOracle, seed: stateNaN,
+			Models: "a state holds a NaN while every hidden state is finite: 0 times NaN poisons each later pass",
+		},
+		{
+			Name: "output_rows_padded", KilledBy: conformance.CheckOracle, seed: outputRowsPadded,
+			Models: "rows of an output that are padded to 64 bytes are read as if they were contiguous",
 		},
 		{
 			Name: "attention_uses_old_cache", KilledBy: conformance.CheckLint, seed: attentionUsesOldCache,
@@ -155,6 +186,10 @@ func Catalogue() []Mutant {
 			Models: "an activation has five dimensions",
 		},
 		{
+			Name: "token_in_graph", KilledBy: conformance.CheckPackage, seed: tokenInGraph,
+			Models: "a token id enters the graph, whose indices wrap at 16 bits",
+		},
+		{
 			Name: "weight_bit_flipped", KilledBy: conformance.CheckPackage, seed: weightBitFlipped,
 			Models: "one bit of weight.bin rots on disk",
 		},
@@ -201,6 +236,82 @@ func Catalogue() []Mutant {
 		{
 			Name: "record_size_wrong", KilledBy: conformance.CheckPackage, seed: recordSizeWrong,
 			Models: "the record has another size of weight.bin",
+		},
+		{
+			Name: "record_range_wrong", KilledBy: conformance.CheckOracle, seed: recordRangeWrong,
+			Models: "the record says other layers than the package holds",
+		},
+		{
+			Name: "state_of_odd_width", KilledBy: conformance.CheckLint, attempt: wide(1, oddWidth),
+			Models: "heads of 129 dimensions: the last dimension of a state is no multiple of 32",
+		},
+		{
+			Name: "state_of_odd_height", KilledBy: conformance.CheckLint, attempt: wide(1, oddHeight),
+			Models: "2047 slots: the slots of a state are no multiple of 32",
+		},
+		{
+			Name: "package_over_2_gb", KilledBy: conformance.CheckLint, attempt: wide(largestShard, shardTooLarge),
+			Models: "21 int8 layers in one package: more than ever ran on the Neural Engine",
+		},
+		{
+			Name: "op_on_cpu", KilledBy: conformance.CheckResidency, attempt: placed(opOnCPU),
+			Models: "one op of each function is planned for the CPU",
+		},
+		{
+			Name: "nil_device_usage", KilledBy: conformance.CheckResidency, attempt: placed(nilDeviceUsage),
+			Models: "an op without device usage is read as fine",
+		},
+		{
+			Name: "other_function_on_cpu", KilledBy: conformance.CheckResidency, attempt: placed(otherFunctionOnCPU),
+			Models: "the compute plan is read for the default function alone; t4 runs on the CPU",
+		},
+		{
+			Name: "block_past_the_end", KilledBy: GuardHost, attempt: hostCall(hostinput.ErrContext, blockPastTheEnd),
+			Models: "a block has more live rows than the context has slots left",
+		},
+		{
+			Name: "hidden_not_finite", KilledBy: GuardHost, attempt: hostCall(coreml.ErrNonFinite, nonFiniteHidden),
+			Models: "a NaN of one shard is handed on to the next",
+		},
+		{
+			Name: "no_verdict", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, noVerdict),
+			Models: "the next shard is exported before the tail was gated",
+		},
+		{
+			Name: "verdict_of_another_package", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, verdictOfAnotherPackage),
+			Models: "the passing verdict is about a package with another digest",
+		},
+		{
+			Name: "verdict_failed", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, verdictFailed),
+			Models: "the next shard is exported although the tail failed",
+		},
+		{
+			Name: "verdict_of_smaller_catalogue", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, verdictOfASmallerCatalogue),
+			Models: "the verdict is older than the checks that there are now",
+		},
+		{
+			Name: "residency_not_accepted", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, residencyNotAccepted),
+			Models: "a partial verdict passes for a pass",
+		},
+		{
+			Name: "out_of_order", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, outOfOrder),
+			Models: "the largest shard is exported before the smaller ones",
+		},
+		{
+			Name: "outside_the_layout", KilledBy: GuardLadder, attempt: next(exporter.ErrLadder, outsideTheLayout),
+			Models: "a range that is no shard of the layout",
+		},
+		{
+			Name: "another_recipe", KilledBy: GuardDirectory, attempt: next(exporter.ErrConflict, anotherRecipe),
+			Models: "shards of two cache sizes in one directory",
+		},
+		{
+			Name: "another_checkpoint", KilledBy: GuardDirectory, attempt: next(exporter.ErrConflict, anotherCheckpoint),
+			Models: "shards of two models in one directory",
+		},
+		{
+			Name: "volume_too_small", KilledBy: GuardDirectory, attempt: next(durable.ErrNoSpace, volumeTooSmall),
+			Models: "the disk fills up in the middle, and something is deleted to make room",
 		},
 	}
 }

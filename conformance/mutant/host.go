@@ -105,6 +105,85 @@ func deadRowNaN(_ context.Context, s *specimen) error {
 	return nil
 }
 
+// deadRowZeros fills the dead rows with zeros in place of copies.
+func deadRowZeros(_ context.Context, s *specimen) error {
+	s.spoilDeadRows(func(in map[string]coreml.Tensor, rows, t int) bool {
+		changed := false
+		for i, x := t, in[contract.X].Data; i < len(x); i += rows {
+			changed = changed || x[i] != 0
+			x[i] = 0
+		}
+		return changed
+	})
+	return nil
+}
+
+// deadRowAllHidden hides every slot from the dead rows.
+func deadRowAllHidden(_ context.Context, s *specimen) error {
+	s.spoilDeadRows(func(in map[string]coreml.Tensor, rows, t int) bool {
+		mask := in[contract.AttnMask]
+		for i := range row(mask, t, len(mask.Data)/rows) {
+			row(mask, t, len(mask.Data)/rows)[i] = half.FromFloat64(-1e4)
+		}
+		return true
+	})
+	return nil
+}
+
+// spoilDeadRows changes the inputs of every row that writes nothing.
+func (s *specimen) spoilDeadRows(edit func(in map[string]coreml.Tensor, rows, t int) bool) {
+	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
+		changed := false
+		for t := range rows {
+			if !column(in[contract.WriteMask].Data, rows, t) {
+				changed = edit(in, rows, t) || changed
+			}
+		}
+		return changed
+	})
+}
+
+// outputRowsPadded reads the rows of hidden as if they lay side by side, where
+// each is padded to 64 bytes.
+func outputRowsPadded(_ context.Context, s *specimen) error {
+	const stride = 32 // float16 values in 64 bytes
+	s.spoilResults(func(rows int, out map[string]coreml.Tensor, _ coreml.State) (bool, error) {
+		data := out[contract.Hidden].Data
+		padded := make([]float16.Float16, len(data)/rows*stride)
+		for i, h := range data {
+			padded[i/rows*stride+i%rows] = h
+		}
+		copy(data, padded)
+		return true, nil
+	})
+	return nil
+}
+
+// stateNaN leaves a NaN in the last slot of the last layer's values, though
+// every hidden state is finite.
+func stateNaN(_ context.Context, s *specimen) error {
+	d := s.record.Model.Dims
+	name := contract.VState(s.layers.Len() - 1)
+	values := make([]float16.Float16, d.KVHeads*s.record.Recipe.Slots*d.HeadDim)
+	s.spoilResults(func(_ int, _ map[string]coreml.Tensor, st coreml.State) (bool, error) {
+		if err := st.Read(name, values); err != nil {
+			return false, err
+		}
+		values[len(values)-1] = half.NaN
+		return true, st.Write(name, values)
+	})
+	return nil
+}
+
+// outputNaN ends a pass in NaN, as a fused range of layers did.
+func outputNaN(_ context.Context, s *specimen) error {
+	s.spoilResults(func(_ int, out map[string]coreml.Tensor, _ coreml.State) (bool, error) {
+		out[contract.Hidden].Data[0] = half.NaN
+		return true, nil
+	})
+	return nil
+}
+
 // blockPastEnd loses the write to the last slot: what a host does that counts
 // the context one slot short.
 func blockPastEnd(_ context.Context, s *specimen) error {

@@ -2,21 +2,19 @@ package mutant_test
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/sebdah/goldie/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"lockstep/conformance"
 	"lockstep/conformance/mutant"
 	"lockstep/coreml/reference"
 	"lockstep/exporter"
 	"lockstep/fixtures"
+	"lockstep/fixtures/synth"
 	"lockstep/internal/checkpoint"
 	"lockstep/manifest"
 )
@@ -43,49 +41,62 @@ func base(t *testing.T) mutant.Base {
 	return b
 }
 
-// TestMutantsAreKilled runs every mutant through the whole gate; each must be
-// killed by the check it names, and the matrix is golden.
-func TestMutantsAreKilled(t *testing.T) {
-	b := base(t)
-	var matrix strings.Builder
-	fmt.Fprintf(&matrix, "%-30s", "mutant")
-	for _, check := range conformance.Checks() {
-		fmt.Fprintf(&matrix, "  %-12s", check)
+// large exports one synthetic layer of 14 MB and more.
+func large(t *testing.T) exporter.Options {
+	t.Helper()
+	cfg := synth.Presets()[0].Spec.Config
+	cfg.Layers, cfg.HiddenSize, cfg.IntermediateSize = 1, 512, 4096
+	cfg = synth.LongRope(cfg)
+	dir := filepath.Join(t.TempDir(), "checkpoint")
+	require.NoError(t, synth.Write(context.Background(), dir, synth.Spec{Seed: "large", Config: cfg, End: 1}))
+	ck, err := checkpoint.OpenDir(dir)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, ck.Close()) })
+	opt := exporter.Options{
+		Checkpoint: ck, Dir: filepath.Join(t.TempDir(), "large"), Layers: exporter.Range{End: 1}, Layout: exporter.Layout{1},
+		Recipe: exporter.DefaultRecipe(), Name: "large",
 	}
-	matrix.WriteString("  kinds of cases that failed\n")
-	for _, m := range mutant.Catalogue() {
-		t.Run(m.Name, func(t *testing.T) {
-			kill, err := mutant.Run(context.Background(), b, m, filepath.Join(t.TempDir(), "mutant"))
-			require.NoError(t, err)
-			assert.Contains(t, kill.Killers(), m.KilledBy, "%s must be killed by %s", m.Name, m.KilledBy)
-			assert.Equal(t, manifest.Fail, kill.Verdict.Result)
-			matrix.WriteString(line(kill))
-		})
-	}
-	if strings.Contains(t.Name(), "/") {
-		return
-	}
-	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).
-		Assert(t, "kill_matrix", []byte(matrix.String()))
+	opt.Recipe.Slots, opt.Recipe.Precision = 64, exporter.FP16
+	_, err = exporter.Export(context.Background(), opt)
+	require.NoError(t, err)
+	return opt
 }
 
-// line is a mutant's row of the kill matrix.
-func line(k *mutant.Kill) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-30s", k.Mutant.Name)
-	var kinds []string
-	for _, c := range k.Verdict.Checks {
-		word := string(c.Result)
-		if c.Result == manifest.Fail {
-			word = "KILLED"
+// TestMutantsAreKilled runs every mutant through the whole gate, or past the
+// guard that it is for; each must be killed by what it names, or be shown to
+// change no result, and the matrix is golden.
+func TestMutantsAreKilled(t *testing.T) {
+	b := base(t)
+	sound, err := mutant.Sound(context.Background(), b)
+	require.NoError(t, err)
+	b.Verdict, b.Large, b.Wide = sound.Verdict, large(t), fixtures.Phi4MiniConfig()
+	catalogue := mutant.Catalogue()
+	kills := make([]*mutant.Kill, len(catalogue))
+	t.Run("each", func(t *testing.T) {
+		for i, m := range catalogue {
+			t.Run(m.Name, func(t *testing.T) {
+				t.Parallel()
+				kill, err := mutant.Run(context.Background(), b, m, filepath.Join(t.TempDir(), "mutant"))
+				require.NoError(t, err)
+				kills[i] = kill
+				if m.KilledBy == "" {
+					assert.Empty(t, kill.Killers())
+					assert.True(t, kill.Equal)
+					return
+				}
+				assert.True(t, kill.KilledBy(m.KilledBy), "%s must be killed by %s, not by %v", m.Name, m.KilledBy, kill.Killers())
+				if kill.Verdict != nil {
+					assert.Equal(t, manifest.Fail, kill.Verdict.Result)
+				}
+			})
 		}
-		for _, cs := range c.Cases {
-			kind, _, _ := strings.Cut(cs.Name, "/")
-			if cs.Result == manifest.Fail && !slices.Contains(kinds, kind) {
-				kinds = append(kinds, kind)
-			}
-		}
-		fmt.Fprintf(&b, "  %-12s", word)
+	})
+	require.False(t, slices.Contains(kills, nil), "the matrix needs every mutant: run without a filter, and without failures")
+	matrix := mutant.Matrix{Columns: mutant.Columns(), Kills: append([]*mutant.Kill{sound}, kills...)}
+	assert.Empty(t, matrix.Totals().Survived)
+	for _, c := range matrix.Columns {
+		assert.Positive(t, matrix.Totals().By[c], "%s catches nothing", c)
 	}
-	return b.String() + "  " + strings.Join(kinds, " ") + "\n"
+	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).
+		Assert(t, "kill_matrix", []byte(matrix.Text()))
 }

@@ -19,6 +19,8 @@ type hostFault struct {
 	// whether it did.
 	edit   func(rows int, inputs map[string]coreml.Tensor, st coreml.State) bool
 	edited *bool
+	// after, if not nil, changes what a pass has left in the same way.
+	after func(rows int, outputs map[string]coreml.Tensor, st coreml.State) (bool, error)
 	// newState, if not nil, stands in for the package's.
 	newState func(coreml.Package) (coreml.State, error)
 }
@@ -64,7 +66,12 @@ func (f faultyFunction) Predict(ctx context.Context, inputs map[string]coreml.Te
 	if f.fault.edit(own[contract.X].Shape[2], own, st) {
 		*f.fault.edited = true
 	}
-	return f.Function.Predict(ctx, own, st, outputs)
+	if err := f.Function.Predict(ctx, own, st, outputs); err != nil || f.fault.after == nil {
+		return err
+	}
+	changed, err := f.fault.after(own[contract.X].Shape[2], outputs, st)
+	*f.fault.edited = *f.fault.edited || changed
+	return err
 }
 
 // spoilHost wraps the specimen's plane.
@@ -72,6 +79,14 @@ func (s *specimen) spoilHost(edit func(rows int, inputs map[string]coreml.Tensor
 	edited := false
 	s.plane = hostFault{Plane: s.plane, edit: edit, edited: &edited}
 	s.touched = func() bool { return edited }
+}
+
+// spoilResults wraps the specimen's plane so that its passes end wrongly.
+func (s *specimen) spoilResults(after func(rows int, outputs map[string]coreml.Tensor, st coreml.State) (bool, error)) {
+	s.spoilHost(func(int, map[string]coreml.Tensor, coreml.State) bool { return false })
+	p := s.plane.(hostFault) // just made
+	p.after = after
+	s.plane = p
 }
 
 // stateKept hands out one state for every session, with what the last one left

@@ -144,6 +144,17 @@ func weightsTruncated(_ context.Context, s *specimen) error {
 	return nil
 }
 
+// blockRoundsOtherwise moves one scale of t4 alone to the next float16: each
+// function stays within every tolerance.
+func blockRoundsOtherwise(_ context.Context, s *specimen) error {
+	o, err := op(s.function(4), "layers_0_q_scaled_y")
+	if err != nil {
+		return err
+	}
+	o.Val.Bytes[0] ^= 1
+	return nil
+}
+
 func useBeforeDefinition(_ context.Context, s *specimen) error {
 	ops := s.function(4).Ops
 	i := slices.IndexFunc(ops, func(o *mil.Op) bool { return o.Name == "layers_1_gate_silu" })
@@ -241,7 +252,7 @@ func (s *specimen) exportAgain(ctx context.Context, change func(*exporter.Option
 	}
 	record := s.record
 	loaded := *s
-	loaded.base.Export.Layers = opt.Layers
+	loaded.layers = opt.Layers
 	if err := loaded.load(opt.Dir); err != nil {
 		return err
 	}
@@ -270,6 +281,26 @@ func threeRows(ctx context.Context, s *specimen) error {
 	s.resized = true
 	s.model.Program.Function("t3").Name = "t4"
 	s.model.Description.Function("t3").Name = "t4"
+	return nil
+}
+
+// recordRangeWrong says that the package holds the layers before its own.
+func recordRangeWrong(_ context.Context, s *specimen) error {
+	sh, n := s.shard(), s.layers.Len()
+	sh.Start, sh.End, sh.OffLadder = sh.Start-n, sh.End-n, true
+	s.layers = exporter.Range{Start: sh.Start, End: sh.End}
+	return nil
+}
+
+// tokenInGraph gives every function an integer input that nothing uses yet.
+func tokenInGraph(_ context.Context, s *specimen) error {
+	s.resized = true
+	for i := range s.model.Description.Functions {
+		d := &s.model.Description.Functions[i]
+		d.Inputs = append(d.Inputs, mlpackage.Feature{Name: "token", DType: mil.Int32, Shape: []int{1}})
+		f := s.model.Program.Function(d.Name)
+		f.Inputs = append(f.Inputs, mil.Value{Name: "token", Type: mil.Tensor(mil.Int32, 1)})
+	}
 	return nil
 }
 

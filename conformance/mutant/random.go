@@ -110,7 +110,8 @@ func try(ctx context.Context, base Base, dir string, seed func(*specimen) (strin
 		return nil, err
 	}
 	t.Fate = Survived
-	same, err := conformance.SameBits(ctx, base.Plane, base.Export.Dir, dir, base.Export.Layers)
+	same, err := conformance.SameBits(ctx, base.Export.Layers,
+		conformance.Export{Plane: base.Plane, Dir: base.Export.Dir}, conformance.Export{Plane: base.Plane, Dir: dir})
 	if err == nil && same {
 		t.Fate = Equal
 	}

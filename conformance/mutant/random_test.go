@@ -33,18 +33,17 @@ func TestRandomMutants(t *testing.T) {
 		try  func(context.Context, mutant.Base, string, string) (*mutant.Trial, error)
 	}{{"program", mutant.RandomProgram}, {"bit", mutant.RandomBit}} {
 		t.Run(kind.name, func(t *testing.T) {
-			fates := map[mutant.Fate]int{}
+			t.Parallel()
+			tally := mutant.Tally{Kind: kind.name}
 			for i := range n {
-				trial, err := kind.try(context.Background(), b, fmt.Sprintf("%s %d", kind.name, i), filepath.Join(t.TempDir(), strconv.Itoa(i)))
-				require.NoError(t, err, "%s %d", kind.name, i)
-				fates[trial.Fate]++
-				if trial.Fate == mutant.Survived {
-					t.Logf("survivor %s %d: %s", kind.name, i, trial.Name)
-				}
+				seed := fmt.Sprintf("%s %d", kind.name, i)
+				trial, err := kind.try(context.Background(), b, seed, filepath.Join(t.TempDir(), strconv.Itoa(i)))
+				require.NoError(t, err, seed)
+				tally.Add(seed, trial)
 			}
-			t.Logf("%d mutants: %d killed, %d equal, %d survived", n, fates[mutant.Killed], fates[mutant.Equal], fates[mutant.Survived])
-			assert.LessOrEqual(t, fates[mutant.Survived]*100, n, "at most 1 %% may survive")
-			assert.Positive(t, fates[mutant.Killed])
+			fmt.Fprintln(t.Output(), tally)
+			assert.LessOrEqual(t, len(tally.Survivors)*100, n, "at most 1 %% may survive")
+			assert.Positive(t, tally.Fates[mutant.Killed])
 		})
 	}
 }

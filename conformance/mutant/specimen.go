@@ -23,6 +23,7 @@ import (
 type specimen struct {
 	base   Base
 	dir    string
+	layers exporter.Range // that are judged
 	record manifest.Record
 	model  *mlpackage.Model
 	files  map[string][]byte // by path in the package; model.mlmodel is encoded from model
@@ -48,7 +49,7 @@ type specimen struct {
 }
 
 func newSpecimen(base Base, dir string) (*specimen, error) {
-	s := &specimen{base: base, dir: dir, plane: base.Plane, files: map[string][]byte{}}
+	s := &specimen{base: base, dir: dir, layers: base.Export.Layers, plane: base.Plane, files: map[string][]byte{}}
 	return s, s.load(base.Export.Dir)
 }
 
@@ -78,7 +79,7 @@ func (s *specimen) load(dir string) error {
 
 func (s *specimen) shard() *manifest.Shard {
 	for i := range s.record.Shards {
-		if s.record.Shards[i].Start == s.base.Export.Layers.Start && s.record.Shards[i].End == s.base.Export.Layers.End {
+		if s.record.Shards[i].Start == s.layers.Start && s.record.Shards[i].End == s.layers.End {
 			return &s.record.Shards[i]
 		}
 	}
