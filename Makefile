@@ -53,11 +53,11 @@ MUTANTS ?= 1000
 mutants: ## Draw MUTANTS (1000) random mutants of each kind, where the tests draw 25.
 	@LOCKSTEP_MUTANTS=$(MUTANTS) $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
 
-faults: ## Break the disk: every call failing, ENOSPC at every byte, power loss, 200 processes killed; prints counts.
+faults: ## Break the disk: every call failing, ENOSPC at every byte, power loss, 200 processes killed, two exporters at once; prints counts.
 	@mkdir -p $(OUT); status=0; \
-	    LOCKSTEP_KILLS=200 $(GO) test -count=1 -v -run 'Killed|Death|Fail|Full|Fills|PowerLoss|Short|Locked|Eleven|Cancelled|Damaged' \
+	    LOCKSTEP_KILLS=200 LOCKSTEP_RIVALS=40 $(GO) test -count=1 -v -run 'Killed|Death|Fail|Full|Fills|PowerLoss|Short|Locked|Eleven|Cancelled|Damaged|TwoExporters' \
 	        ./internal/durable/... ./exporter >$(OUT)/faults.log 2>&1 || status=1; \
-	    grep -E '^(---|ok|FAIL)|processes killed' $(OUT)/faults.log; \
+	    grep -E '^(---|ok|FAIL)|processes killed|exporters met' $(OUT)/faults.log; \
 	    grep -c '^--- PASS' $(OUT)/faults.log | sed 's/$$/ fault tests passed/'; exit $$status
 
 FUZZTIME ?= 30s

@@ -37,8 +37,8 @@ type identified struct {
 	model  *oracle.Model // over the package's weights
 	worst  float64
 	biased float64 // the largest share of an error that is systematic
-	reason string // why the package's weights could not be told
-	poor   string // the first that is not like enough
+	reason string  // why the package's weights could not be told
+	poor   string  // the first that is not like enough
 
 	candidates []mil.Value // constants that are not taken yet
 	values     []float32   // of the last one taken
