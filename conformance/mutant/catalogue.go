@@ -70,7 +70,7 @@ func Catalogue() []Mutant {
 			Models: "a slot keeps the first draft that was written to it, accepted or not",
 		},
 		{
-			Name: "last_slot_lost", KilledBy: conformance.CheckOracle, seed: blockPastEnd,
+			Name: "last_slot_lost", KilledBy: conformance.CheckOracle, seed: lastSlotLost,
 			Models: "the host counts the context one slot short",
 		},
 		{

@@ -47,19 +47,13 @@ func RunForeign(ctx context.Context, base Base, packages fs.FS, m Foreign, dir s
 	return k, nil
 }
 
-// SoundForeign judges what a foreign mutant starts from, which the mutant's
-// killer must let pass.
-func SoundForeign(ctx context.Context, base Base, packages fs.FS, m Foreign, dir string) (*Kill, error) {
-	killer := m.KilledBy
+// Sound is the fixture that the fault is planted into, without it.
+func (m Foreign) Sound() Foreign {
+	fixture := m.Package
 	if m.Twin != "" {
-		m.Package = m.Twin
+		fixture = m.Twin
 	}
-	m.Mutant, m.Twin, m.change = Mutant{Name: soundName + " " + m.Package}, "", nil
-	k, err := RunForeign(ctx, base, packages, m, dir)
-	if err == nil && k.KilledBy(killer) {
-		err = fmt.Errorf("%w: %s fails %s without a fault", ErrUnsound, m.Package, killer)
-	}
-	return k, err
+	return Foreign{Mutant: Mutant{Name: soundName + " " + fixture}, Package: fixture, Names: m.Names}
 }
 
 func runForeign(ctx context.Context, base Base, packages fs.FS, m Foreign, dir string) (*Kill, error) {

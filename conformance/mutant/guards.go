@@ -83,6 +83,9 @@ func next(refusal error, fault func(Base, *exporter.Options, *manifest.Verdict) 
 			if err := fault(base, &opt, &v); err != nil {
 				return nil, err
 			}
+			if ck := opt.Checkpoint; ck != base.Export.Checkpoint {
+				defer ck.Close() // opened for reading
+			}
 		}
 		if v.Plane != "" {
 			if _, err := conformance.WriteVerdict(dir, v); err != nil {
@@ -167,8 +170,7 @@ func anotherRecipe(_ Base, opt *exporter.Options, _ *manifest.Verdict) error {
 	return nil
 }
 
-// anotherCheckpoint has another epsilon in its config. It stays open as long as
-// the process: it is read from memory.
+// anotherCheckpoint has another epsilon in its config.
 func anotherCheckpoint(base Base, opt *exporter.Options, _ *manifest.Verdict) error {
 	text, err := fs.ReadFile(base.Source, checkpoint.ConfigFile)
 	if err != nil {

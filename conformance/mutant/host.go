@@ -184,9 +184,9 @@ func outputNaN(_ context.Context, s *specimen) error {
 	return nil
 }
 
-// blockPastEnd loses the write to the last slot: what a host does that counts
+// lastSlotLost loses the write to the last slot: what a host does that counts
 // the context one slot short.
-func blockPastEnd(_ context.Context, s *specimen) error {
+func lastSlotLost(_ context.Context, s *specimen) error {
 	s.spoilHost(func(rows int, in map[string]coreml.Tensor, _ coreml.State) bool {
 		write := in[contract.WriteMask].Data
 		last := write[len(write)-rows:]

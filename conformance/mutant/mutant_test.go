@@ -2,6 +2,8 @@ package mutant_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -97,6 +99,16 @@ func TestMutantsAreKilled(t *testing.T) {
 	for _, c := range matrix.Columns {
 		assert.Positive(t, matrix.Totals().By[c], "%s catches nothing", c)
 	}
-	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).
-		Assert(t, "kill_matrix", []byte(matrix.Text()))
+	goldenMatrix(t, "kill_matrix", matrix)
+}
+
+// goldenMatrix compares a matrix with its golden file, and its totals with what
+// docs/gate.md says of them.
+func goldenMatrix(t *testing.T, name string, m mutant.Matrix) {
+	t.Helper()
+	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, name, []byte(m.Text()))
+	totals := m.Totals()
+	doc, err := os.ReadFile("../../docs/gate.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(doc), fmt.Sprintf("| %d of %d | %d | %d | ", totals.Killed, totals.Killed+totals.Equal+len(totals.Survived), totals.Equal, len(totals.Survived)), name)
 }
