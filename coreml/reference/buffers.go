@@ -74,6 +74,7 @@ func (c *compiler) share(i, v, offset int) {
 	out := c.define(c.op.Outputs[i].Name, c.op.Outputs[i].Type)
 	root, base := c.root(v)
 	c.values[out].parent, c.values[out].offset = root, base+offset
+	c.stand(out)
 }
 
 // root is the value whose buffer v lies in, and where it begins there.

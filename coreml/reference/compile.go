@@ -62,6 +62,7 @@ func compile(ctx context.Context, p *pkg, f *mil.Function) (*function, error) {
 		if err := c.compileOp(); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.text, err)
 		}
+		c.show()
 	}
 	if err := c.outputs(); err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ type function struct {
 	outputs []port
 	states  []int // values that stand for the states, in declared order
 	views   []view
+	shown   []shown // by Trace, in program order
 
 	scratch [][]float32 // for each worker
 	shared  []float32   // for the step that runs
@@ -68,19 +69,24 @@ func (f *function) ComputePlan(context.Context) (*coreml.ComputePlan, error) {
 // in the second case only. Passes of one function, and passes on one state,
 // wait for each other.
 func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
+	return f.pass(ctx, inputs, st, outputs, nil)
+}
+
+// pass is Predict, whose values t shows if it is not nil.
+func (f *function) pass(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, t *tracer) error {
 	f.running.Lock()
 	defer f.running.Unlock()
 	if err := f.pkg.acquire(); err != nil {
 		return err
 	}
 	defer f.pkg.release()
-	if err := f.predict(ctx, inputs, st, outputs); err != nil {
+	if err := f.predict(ctx, inputs, st, outputs, t); err != nil {
 		return fmt.Errorf("function %s: %w", f.name, err)
 	}
 	return nil
 }
 
-func (f *function) predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
+func (f *function) predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, t *tracer) error {
 	if err := checkPorts("input", f.inputs, inputs); err != nil {
 		return err
 	}
@@ -100,13 +106,29 @@ func (f *function) predict(ctx context.Context, inputs map[string]coreml.Tensor,
 		f.bind(s)
 		defer f.unbind()
 	}
+	if err := f.run(ctx, t); err != nil {
+		return err
+	}
+	return f.store(outputs)
+}
+
+// run executes the steps; what stands before the first is shown before it.
+func (f *function) run(ctx context.Context, t *tracer) error {
 	for i := range f.steps {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("stopped before %s: %w", f.steps[i].op, err)
 		}
+		if t != nil {
+			if err := t.ran(i); err != nil {
+				return err
+			}
+		}
 		f.steps[i].run()
 	}
-	return f.store(outputs)
+	if t == nil {
+		return nil
+	}
+	return t.ran(len(f.steps))
 }
 
 // load checks the inputs' values and copies them in.

@@ -84,6 +84,12 @@ type naive struct {
 // evaluate runs f and returns its outputs; states is updated.
 func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) map[string]array {
 	t.Helper()
+	return evaluateAll(t, files, f, inputs, states).outputs(f)
+}
+
+// evaluateAll is evaluate that keeps every value.
+func evaluateAll(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) *naive {
+	t.Helper()
 	scope, err := mil.NewScope(f)
 	require.NoError(t, err)
 	n := &naive{files: files, scope: scope, values: map[string]array{}, states: states}
@@ -94,6 +100,10 @@ func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, s
 		n.p = scope.Params(op)
 		n.run(op)
 	}
+	return n
+}
+
+func (n *naive) outputs(f *mil.Function) map[string]array {
 	out := map[string]array{}
 	for _, name := range f.Outputs {
 		v := n.value(mil.Binding{Name: name})

@@ -105,7 +105,7 @@ func (s *sample) run(t testing.TB, outputs ...string) {
 	comparePasses(t, pkg, files, f, s.draw, passes)
 }
 
-// comparePasses runs f on both evaluators from the same drawn state.
+// comparePasses runs f on both evaluators from the same drawn state, and traced.
 func comparePasses(t testing.TB, pkg coreml.Package, files *mlpackage.Package, f *mil.Function, d draw, passes int) {
 	t.Helper()
 	fn := openFunction(t, pkg, f.Name)
@@ -122,9 +122,17 @@ func comparePasses(t testing.TB, pkg coreml.Package, files *mlpackage.Package, f
 			copy(in[i.Name].Data, d.halfs(elements(i.Shape)))
 			inputs[i.Name] = array{i.Shape, in[i.Name].Data}
 		}
+		var traced *traced
+		if pass == 0 || finiteStates(t, st, sig) { // a state takes no others
+			traced = traceCopy(t, pkg, fn, in, st)
+		}
 		out := tensors(sig.Outputs)
 		err := fn.Predict(context.Background(), in, st, out)
-		want := evaluate(t, files, f, inputs, states)
+		all := evaluateAll(t, files, f, inputs, states)
+		want := all.outputs(f)
+		if traced != nil {
+			traced.requireLike(t, f, all, out, content(t, st, sig), err)
+		}
 		finite := true
 		for _, o := range sig.Outputs {
 			requireSame(t, want[o.Name].data, out[o.Name].Data, fmt.Sprintf("pass %d, output %s", pass, o.Name))

@@ -133,11 +133,16 @@ func TestNanoAgainstNaive(t *testing.T) {
 					for name, data := range content(t, st, r.fn.Signature()) {
 						states[name] = array{featureShape(r.fn.Signature().States, name), data}
 					}
-					r.run(t, tc.pos, hiddenRows(tc.name, tc.live, s.cfg.HiddenSize))
+					tokens, f := hiddenRows(tc.name, tc.live, s.cfg.HiddenSize), files.Model.Program.Function(tc.name)
+					require.NoError(t, r.pass.Fill(r.rope, tc.pos, tc.live, tokens))
+					traced := traceCopy(t, pkg, r.fn, r.pass.Inputs(), st)
+					r.run(t, tc.pos, tokens)
 					for name, in := range r.pass.Inputs() {
 						inputs[name] = array{in.Shape, in.Data}
 					}
-					want := evaluate(t, files, files.Model.Program.Function(tc.name), inputs, states)
+					all := evaluateAll(t, files, f, inputs, states)
+					want := all.outputs(f)
+					traced.requireLike(t, f, all, r.out, content(t, st, r.fn.Signature()), nil)
 					requireSame(t, want["hidden"].data, r.out["hidden"].Data, tc.name+" hidden")
 					for name, got := range content(t, st, r.fn.Signature()) {
 						requireSame(t, states[name].data, got, tc.name+" "+name)
