@@ -272,6 +272,31 @@ func TestBrokenVerdicts(t *testing.T) {
 		{"metric with both", set("metrics.0.not_measured", "x"), manifest.ErrInvalid, "$.metrics[0]", false},
 		{"metric without a method", set("metrics.0.method", ""), manifest.ErrInvalid, "$.metrics[0].method", false},
 		{"metric twice", twice("metrics"), manifest.ErrInvalid, "$.metrics[1]", true},
+		{"ranges null", set("ranges", nil), manifest.ErrType, "$.ranges", false},
+		{"ranges without a function", set("ranges.function", ""), manifest.ErrInvalid, "$.ranges.function", false},
+		{"ranges of two lines", set("ranges.inputs", "a\nb"), manifest.ErrInvalid, "$.ranges.inputs", false},
+		{"ranges of no pass", set("ranges.passes", 0), manifest.ErrInvalid, "$.ranges.passes", false},
+		{"no position", set("ranges.positions", []any{}), manifest.ErrInvalid, "$.ranges.positions", false},
+		{"positions unsorted", swap("ranges.positions"), manifest.ErrInvalid, "$.ranges.positions[1]", true},
+		{"position negative", set("ranges.positions.0", -1), manifest.ErrInvalid, "$.ranges.positions[0]", false},
+		{"no layer", set("ranges.layers", []any{}), manifest.ErrInvalid, "$.ranges.layers", false},
+		{"layers unsorted", swap("ranges.layers"), manifest.ErrInvalid, "$.ranges.layers[1].layer", true},
+		{"layer of another shard", set("ranges.layers.1.layer", 32), manifest.ErrInvalid, "$.ranges.layers[1].layer", true},
+		{"two of no layer", twice("ranges.layers"), manifest.ErrInvalid, "$.ranges.layers[1].layer", true},
+		{"too few maxima", set("ranges.layers.0.max_by_position", []any{1}), manifest.ErrInvalid, "$.ranges.layers[0].max_by_position", true},
+		{"maximum below its value", set("ranges.layers.1.max_by_position.1", 32751), manifest.ErrInvalid, "$.ranges.layers[1].max_by_position[1]", true},
+		{"maximum above every value", set("ranges.layers.1.max_by_position.2", 32768), manifest.ErrInvalid, "$.ranges.layers[1].max_by_position[2]", true},
+		{"no value", set("ranges.layers.1.values", []any{}), manifest.ErrInvalid, "$.ranges.layers[1].values", false},
+		{"value twice", twice("ranges.layers.1.values"), manifest.ErrInvalid, "$.ranges.layers[1].values[1]", true},
+		{"value at no position", set("ranges.layers.1.values.0.position", 2), manifest.ErrInvalid, "$.ranges.layers[1].values[0].position", true},
+		{"value beyond float16", set("ranges.layers.1.values.0.max_abs", 65536), manifest.ErrInvalid, "$.ranges.layers[1].values[0].max_abs", false},
+		{"value not a number", set("ranges.layers.1.values.0.max_abs", "NaN"), manifest.ErrInvalid, "$.ranges.layers[1].values[0].max_abs", false},
+		{"another headroom", set("ranges.layers.1.values.0.headroom", 4), manifest.ErrInvalid, "$.ranges.layers[1].values[0].headroom", true},
+		{"headroom of what is not finite", set("ranges.layers.1.values.0.non_finite", 1), manifest.ErrInvalid, "$.ranges.layers[1].values[0].headroom", true},
+		{"share above 1", set("ranges.layers.1.values.0.subnormal_share", 1.5), manifest.ErrInvalid, "$.ranges.layers[1].values[0].subnormal_share", false},
+		{"fewer than none", set("ranges.layers.1.values.0.non_finite", -1), manifest.ErrInvalid, "$.ranges.layers[1].values[0].non_finite", false},
+		{"a warning left out", set("ranges.warnings", []any{}), manifest.ErrInvalid, "$.ranges.warnings", true},
+		{"a warning too many", set("ranges.warnings", []any{"one", "two"}), manifest.ErrInvalid, "$.ranges.warnings", true},
 		{"catalogue digest", set("catalogue.digest", ""), manifest.ErrInvalid, "$.catalogue.digest", false},
 		{"ran more than there are", set("catalogue.ran", 4), manifest.ErrInvalid, "$.catalogue.ran", true},
 		{"ran fewer", set("catalogue.ran", 2), manifest.ErrInvalid, "$.catalogue.ran", true},
@@ -345,6 +370,9 @@ func TestEveryFieldIsGuarded(t *testing.T) {
 					return // any of their keys may be absent
 				}
 				for key := range object {
+					if key == "ranges" || key == "layer" {
+						continue // may be absent
+					}
 					refuse("without "+key, func(root map[string]any) { delete(at(root, path).(map[string]any), key) })
 				}
 			})

@@ -36,6 +36,26 @@ func TestVerdictRoundTrip(t *testing.T) {
 	assert.True(t, math.IsNaN(float64(*decoded.Checks[1].Cases[0].Evidence[1].Value)))
 }
 
+// A verdict of a plane that cannot show ranges has none.
+func TestVerdictWithoutRanges(t *testing.T) {
+	v := sampleVerdict()
+	v.Ranges = nil
+	text, err := manifest.EncodeVerdict(v)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), `"ranges"`)
+	require.NoError(t, verdictDocument(t).validate(t, text))
+	decoded, err := manifest.DecodeVerdict(text)
+	require.NoError(t, err)
+	assert.Nil(t, decoded.Ranges)
+}
+
+func TestHeadroom(t *testing.T) {
+	r := sampleRanges()
+	assert.InDelta(t, 2, float64(r.Headroom()), 0, "65504 / 32752")
+	assert.True(t, math.IsInf(float64(manifest.HeadroomOf(0, 0)), 1), "zero has room for anything")
+	assert.Zero(t, manifest.HeadroomOf(1, 1), "an infinity has left float16")
+}
+
 func TestCanonicalForm(t *testing.T) {
 	record, err := manifest.EncodeRecord(sampleRecord(t))
 	require.NoError(t, err)

@@ -120,9 +120,33 @@ func sampleVerdict() manifest.Verdict {
 			{Name: "t1_pass", Value: manifest.NewFigure(1.5), Unit: "ms", Method: "median of 9"},
 			{Name: "energy", Unit: "J", Method: "powermetrics", NotMeasured: "no Core ML"},
 		},
+		Ranges:    sampleRanges(),
 		Catalogue: manifest.Catalogue{Digest: hexOf("d"), Cases: 3, Ran: 3},
 		Machine:   manifest.Machine{GOOS: "linux", GOARCH: "amd64"},
 		Versions:  manifest.Versions{Lockstep: "0.1.0", Go: "go1.26.8"},
 		Command:   "go test ./conformance -run Tail -count=1",
+	}
+}
+
+// sampleRanges have a value of no layer that is zero throughout, and one of
+// little headroom.
+func sampleRanges() *manifest.Ranges {
+	row := func(op, value string, top float64, position int, subnormal float64) manifest.ValueRange {
+		return manifest.ValueRange{
+			Op: op, Value: value, MaxAbs: manifest.Figure(top), Position: position,
+			Headroom: manifest.HeadroomOf(manifest.Figure(top), 0), SubnormalShare: manifest.Figure(subnormal),
+		}
+	}
+	layer := 30
+	return &manifest.Ranges{
+		Function: "t1", Inputs: "golden vectors", LayersBy: "name", Passes: 3, Positions: []int{0, 1, 127},
+		Layers: []manifest.LayerRanges{
+			{MaxByPosition: []manifest.Figure{1, 1, 1}, Values: []manifest.ValueRange{row("sub", "kv_keep", 1, 0, 0), row("reduce_sum", "kv_written", 0, 0, 0)}},
+			{
+				Layer: &layer, MaxByPosition: []manifest.Figure{2.5, 32752, 12},
+				Values: []manifest.ValueRange{row("conv", "qkv", 32752, 1, 0.25), row("mul", "attn_norm", 2.5, 0, 0)},
+			},
+		},
+		Warnings: []string{"layer 30: qkv (conv) reaches 32752"},
 	}
 }

@@ -17,7 +17,10 @@ type Verdict struct {
 	// that it depends on.
 	Checks []Check `json:"checks"`
 	// Metrics are reported and never judged.
-	Metrics   []Metric  `json:"metrics"`
+	Metrics []Metric `json:"metrics"`
+	// Ranges are absent where they were not measured; the metric
+	// value_range_headroom then says why.
+	Ranges    *Ranges   `json:"ranges,omitempty"`
 	Catalogue Catalogue `json:"catalogue"`
 	// Required names the checks for which not measured was made fail; sorted.
 	Required []string `json:"required"`

@@ -26,6 +26,9 @@ func (d Verdict) Verify() error {
 	}
 	v.unique("$.checks", keysOf(d.Checks, func(c Check) string { return c.Name }))
 	v.metrics(d.Metrics)
+	if d.Ranges != nil {
+		v.ranges(*d.Ranges, d.Shard)
+	}
 	v.required(d)
 	v.catalogue(d.Catalogue, d.Result)
 	v.line("$.machine.goos", d.Machine.GOOS)
