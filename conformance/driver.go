@@ -53,6 +53,15 @@ func (d *driver) execute(ctx context.Context, st coreml.State, live int) ([][]fl
 	return columns(d.out.Data, d.rows, live), nil
 }
 
+// trace executes a pass over one live token at pos and shows every value of it;
+// tracer is the driver's function.
+func (d *driver) trace(ctx context.Context, tracer coreml.Tracer, st coreml.State, pos int, row []float16.Float16, observe func(coreml.Observed) error) error {
+	if err := d.pass.Fill(d.rope, pos, 1, [][]float16.Float16{row}); err != nil {
+		return fmt.Errorf("%w: %w", errHarness, err)
+	}
+	return tracer.Trace(ctx, d.pass.Inputs(), st, map[string]coreml.Tensor{contract.Hidden: d.out}, observe)
+}
+
 // columns reads the first live rows of hidden [1, C, T, 1], one slice a token.
 func columns(data []float16.Float16, rows, live int) [][]float16.Float16 {
 	out := make([][]float16.Float16, live)

@@ -40,8 +40,9 @@ type identified struct {
 	reason string  // why the package's weights could not be told
 	poor   string  // the first that is not like enough
 
-	candidates []mil.Value // constants that are not taken yet
-	values     []float32   // of the last one taken
+	layers     map[string]int // of a taken constant, by its name, inside the shard
+	candidates []mil.Value    // constants that are not taken yet
+	values     []float32      // of the last one taken
 }
 
 // ownWeights is the oracle over the weights that the package stores, so that
@@ -60,7 +61,7 @@ func (s *Suite) ownWeights(ctx context.Context) (*identified, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := &identified{model: model, worst: math.Inf(1), candidates: constants(f)}
+	found := &identified{model: model, worst: math.Inf(1), layers: map[string]int{}, candidates: constants(f)}
 	for i := range s.opt.Layers.Len() {
 		for _, w := range weightParts {
 			if err := ctx.Err(); err != nil {
@@ -71,6 +72,7 @@ func (s *Suite) ownWeights(ctx context.Context) (*identified, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", errHarness, err)
 			}
+			want.layer = i
 			want.name = fmt.Sprintf("layer %d: weight %s", layer, w.part)
 			if err := found.match(weightReader{s.files, scope}, want, leastAlike(w.role, s.recipe.Precision)); err != nil {
 				return nil, err
@@ -107,6 +109,7 @@ func (d *identified) match(r weightReader, want *checkpointWeight, least float64
 			want.name, d.candidates[at].Name, share, mostSystematic)
 	}
 	d.values, d.worst, d.biased = values, min(d.worst, like), max(d.biased, share)
+	d.layers[d.candidates[at].Name] = want.layer
 	d.candidates = slices.Delete(d.candidates, at, at+1)
 	return nil
 }
@@ -114,6 +117,7 @@ func (d *identified) match(r weightReader, want *checkpointWeight, least float64
 // checkpointWeight is a tensor of the checkpoint in memory.
 type checkpointWeight struct {
 	name   string
+	layer  int   // inside the shard
 	shape  []int // without ones
 	values []float32
 }

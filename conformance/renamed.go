@@ -25,7 +25,11 @@ func (p renamedPackage) Function(ctx context.Context, name string) (coreml.Funct
 	if err != nil {
 		return nil, err
 	}
-	return renamedFunction{fn, p.names}, nil
+	renamed := renamedFunction{fn, p.names}
+	if tracer, ok := fn.(coreml.Tracer); ok {
+		return renamedTracer{renamed, tracer}, nil
+	}
+	return renamed, nil
 }
 
 // NewState implements coreml.Package.
@@ -52,11 +56,36 @@ func (f renamedFunction) Signature() coreml.Signature {
 
 // Predict implements coreml.Function. st is one of the package's NewState.
 func (f renamedFunction) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
+	own, err := ownState(st)
+	if err != nil {
+		return err
+	}
+	return f.Function.Predict(ctx, f.names.tensors(inputs), own, f.names.tensors(outputs))
+}
+
+// renamedTracer is a renamedFunction whose values can be seen, under the
+// package's own names.
+type renamedTracer struct {
+	renamedFunction
+	tracer coreml.Tracer
+}
+
+// Trace implements coreml.Tracer. st is one of the package's NewState.
+func (f renamedTracer) Trace(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, observe func(coreml.Observed) error) error {
+	own, err := ownState(st)
+	if err != nil {
+		return err
+	}
+	return f.tracer.Trace(ctx, f.names.tensors(inputs), own, f.names.tensors(outputs), observe)
+}
+
+// ownState is what NewState wrapped.
+func ownState(st coreml.State) (coreml.State, error) {
 	own, ok := st.(renamedState)
 	if !ok {
-		return fmt.Errorf("%w: a state of another package", errHarness)
+		return nil, fmt.Errorf("%w: a state of another package", errHarness)
 	}
-	return f.Function.Predict(ctx, f.names.tensors(inputs), own.State, f.names.tensors(outputs))
+	return own.State, nil
 }
 
 type renamedState struct {

@@ -211,7 +211,11 @@ func (s *Suite) Verdict(ctx context.Context) (*manifest.Verdict, error) {
 		v.Catalogue.Ran += ran
 	}
 	v.Result = manifest.Overall(v.Checks)
-	v.Metrics = s.reportMetrics(ctx)
+	ranges, headroom := s.reportRanges(ctx)
+	v.Ranges, v.Metrics = ranges, append(s.reportMetrics(ctx), headroom)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("stopped while figures were taken; there is no verdict: %w", err)
+	}
 	return v, v.Verify()
 }
 
