@@ -29,7 +29,7 @@ type places struct {
 func (s *Suite) places(ctx context.Context) (places, error) {
 	if s.foreign == nil {
 		return places{
-			by: "names: layers_<i>_, i counted from the shard's first layer; the output is the last layer's",
+			by: "names: layers_N_, N counted from the shard's first layer; the output is the last layer's",
 			of: func(name string) place { return placeByName(name, s.opt.Layers.Start, s.opt.Layers.Len()) },
 		}, nil
 	}

@@ -242,7 +242,7 @@ func magnitude(h float16.Float16) manifest.Figure { return manifest.Figure(half.
 
 // report sums up by layer.
 func (t *rangeTally) report(p places) *manifest.Ranges {
-	r := &manifest.Ranges{LayersBy: p.by, Passes: t.passes, Positions: t.positions}
+	r := &manifest.Ranges{LayersBy: p.by, Passes: t.passes, Positions: t.positions, Warnings: []string{}}
 	layers := map[int]*manifest.LayerRanges{}
 	for _, name := range t.order {
 		at := p.of(name)
@@ -276,7 +276,7 @@ func warning(l manifest.LayerRanges) string {
 		return ""
 	}
 	worst := slices.MinFunc(low, func(a, b manifest.ValueRange) int { return cmp.Compare(a.Headroom, b.Headroom) })
-	text := fmt.Sprintf("%s: %s (%s) reaches %.5g at position %d, headroom %.3g to 65504, under %d",
+	text := fmt.Sprintf("%s: %s (%s) reaches %.5g at position %d, headroom %.4g to 65504, under %d",
 		LayerName(l.Layer), worst.Value, worst.Op, float64(worst.MaxAbs), worst.Position, float64(worst.Headroom), manifest.LeastHeadroom)
 	if worst.NonFinite > 0 {
 		text = fmt.Sprintf("%s: %s (%s) left float16: %d elements are NaN or infinite", LayerName(l.Layer), worst.Value, worst.Op, worst.NonFinite)

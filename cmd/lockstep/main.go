@@ -27,6 +27,7 @@ type cli struct {
 	Plan    planCommand    `cmd:"" help:"Print the exact size of every shard's package, in build order, and what fits on the disk."`
 	Export  exportCommand  `cmd:"" help:"Write one shard as a Core ML package, with its record."`
 	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict."`
+	Ranges  rangesCommand  `cmd:"" help:"Show how large every value of a shard becomes, and its headroom to float16's largest."`
 	Run     runCommand     `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
 	Inspect inspectCommand `cmd:"" help:"Show what is in a package."`
 

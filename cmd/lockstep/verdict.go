@@ -52,6 +52,7 @@ func printVerdict(w io.Writer, v *manifest.Verdict, at artifacts, methods bool) 
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	printWarnings(w, v.Ranges)
 	for _, a := range []struct{ what, path string }{{"package", at.pkg}, {"record ", at.record}, {"written", at.verdict}} {
 		if a.path != "" {
 			fmt.Fprintf(w, "%s  %s\n", a.what, a.path)
