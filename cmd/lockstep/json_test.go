@@ -66,6 +66,16 @@ func TestJSON(t *testing.T) {
 	}
 	assert.EqualValues(t, tail["bytes"], bytesOnDisk)
 
+	ranges := keys(t, "ranges", invoke(t, "ranges", "--out", out, "--layers", "30:32", "--json"),
+		"function", "inputs", "layers_by", "passes", "positions", "layers", "warnings")
+	layers := ranges["layers"].([]any)
+	require.Len(t, layers, 3)
+	keys(t, "ranges.layers[0]", layers[0], "max_by_position", "values")
+	last := keys(t, "ranges.layers[2]", layers[2], "layer", "max_by_position", "values")
+	assert.EqualValues(t, 31, last["layer"])
+	assert.Len(t, last["max_by_position"], len(ranges["positions"].([]any)))
+	keys(t, "ranges.layers[].values[0]", last["values"].([]any)[0], "op", "value", "max_abs", "position", "headroom", "subnormal_share", "non_finite")
+
 	again := invoke(t, "export", "--checkpoint", nano, "--layers", "30:32", "--out", out, "--slots", "256", "--json")
 	assert.Equal(t, true, again["up_to_date"])
 	assert.Equal(t, export["shard"], again["shard"])

@@ -80,18 +80,61 @@ func printLayer(w io.Writer, l manifest.LayerRanges, positions []int, top int) e
 	largest := slices.Max(l.MaxByPosition)
 	fmt.Fprintf(w, "\n%-9s%s  largest %.5g at position %d, of %d values\n",
 		conformance.LayerName(l.Layer), bar(largest), float64(largest), positions[slices.Index(l.MaxByPosition, largest)], len(l.Values))
-	values := l.Values
+	rows := rowsOf(l.Values)
 	if top > 0 {
-		values = slices.SortedStableFunc(slices.Values(values), func(a, b manifest.ValueRange) int { return cmp.Compare(a.Headroom, b.Headroom) })
-		values = values[:min(top, len(values))]
+		rows = leastHeadroom(rows)
+		rows = rows[:min(top, len(rows))]
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "  op\tvalue\tlargest |x|\tat\tsubnormal\theadroom\t")
-	for _, v := range values {
-		fmt.Fprintf(t, "  %s\t%s\t%.5g\t%d\t%s\t%s\t%s\n", v.Op, v.Value, float64(v.MaxAbs), v.Position, percent(v.SubnormalShare), headroom(v), bar(v.MaxAbs))
+	for _, r := range rows {
+		fmt.Fprintf(t, "  %s\t%s\t%.5g\t%d\t%s\t%s\t%s\n", r.Op, r.name(), float64(r.MaxAbs), r.Position, percent(r.SubnormalShare), headroom(r.ValueRange), bar(r.MaxAbs))
 	}
 	return t.Flush()
 }
+
+// rangeRow is a printed row: a value, and how many stand behind it.
+type rangeRow struct {
+	manifest.ValueRange
+	alike int
+}
+
+func (r rangeRow) name() string {
+	if r.alike == 0 {
+		return r.Value
+	}
+	return fmt.Sprintf("%s, %d alike", r.Value, r.alike)
+}
+
+func rowsOf(values []manifest.ValueRange) []rangeRow {
+	rows := make([]rangeRow, len(values))
+	for i, v := range values {
+		rows[i].ValueRange = v
+	}
+	return rows
+}
+
+// leastHeadroom sorts rows by headroom and folds those that differ in a number
+// at the end of their names alone, and in headroom by less than a factor of 2:
+// else the scores of every head would keep all others from the top.
+func leastHeadroom(rows []rangeRow) []rangeRow {
+	slices.SortStableFunc(rows, func(a, b rangeRow) int { return cmp.Compare(a.Headroom, b.Headroom) })
+	var folded []rangeRow
+	for _, r := range rows {
+		i := slices.IndexFunc(folded, func(f rangeRow) bool {
+			return f.Op == r.Op && stem(f.Value) == stem(r.Value) && r.Headroom < 2*f.Headroom
+		})
+		if i >= 0 {
+			folded[i].alike++
+		} else {
+			folded = append(folded, r)
+		}
+	}
+	return folded
+}
+
+// stem is a name without the number that it ends in.
+func stem(name string) string { return strings.TrimRight(name, "0123456789") }
 
 func percent(share manifest.Figure) string {
 	if share == 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ import (
 //	overwrite FILE OFFSET TEXT      writes TEXT over the file's bytes
 //	replace FILE OLD NEW            replaces the one OLD in the file
 //	poke FILE TENSOR ELEMENT HEX    sets a 16-bit element of a tensor
+//	enlarge FILE TENSOR POWER       multiplies a bfloat16 tensor by a power of two
 //	tree DIR FILE                   lists every file below DIR with its digest, but
 //	                                for the lock, which holds a process id
 //	inputs FILE ROWS POS LIVE [fault...]
@@ -53,6 +55,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"overwrite":  {3, cmdOverwrite},
 		"replace":    {3, cmdReplace},
 		"poke":       {4, cmdPoke},
+		"enlarge":    {3, cmdEnlarge},
 		"tree":       {2, cmdTree},
 		"inputs":     {4, cmdInputs},
 		"near":       {4, cmdNear},
@@ -143,6 +146,28 @@ func cmdPoke(ts *testscript.TestScript, args []string) error {
 		}
 		at := tensor.Begin + int64(2*element)
 		data[at], data[at+1] = bits[1], bits[0]
+		return data, nil
+	})
+}
+
+func cmdEnlarge(ts *testscript.TestScript, args []string) error {
+	power, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	return edit(ts, args[0], func(data []byte) ([]byte, error) {
+		file, err := safetensors.ParseValues(args[0], data)
+		if err != nil {
+			return nil, err
+		}
+		tensor, ok := file.Lookup(args[1])
+		if !ok {
+			return nil, fmt.Errorf("enlarge: no tensor %s", args[1])
+		}
+		for raw := data[tensor.Begin:tensor.End]; len(raw) > 0; raw = raw[2:] {
+			v := math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw)) << 16)
+			binary.LittleEndian.PutUint16(raw, uint16(math.Float32bits(float32(math.Ldexp(float64(v), power)))>>16))
+		}
 		return data, nil
 	})
 }
