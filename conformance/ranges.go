@@ -37,7 +37,11 @@ func (s *Suite) Ranges(ctx context.Context) (*manifest.Ranges, error) {
 		if c.Check != CheckPackage {
 			continue
 		}
-		if out := s.RunCase(ctx, c); out.Result != manifest.Pass {
+		out := s.RunCase(ctx, c)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if out.Result != manifest.Pass {
 			return nil, fmt.Errorf("%w: %s is %q: %s", ErrUnsound, c.ID(), out.Result, out.Reason)
 		}
 	}

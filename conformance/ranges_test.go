@@ -290,6 +290,23 @@ func TestRangesOfAnUnsoundPackage(t *testing.T) {
 	assert.Equal(t, "the function was not executed", metricOf(t, verdict, "value_range_headroom").NotMeasured)
 }
 
+// TestRangesStopped: what is stopped blames no package, and a verdict whose
+// figures were not taken is none.
+func TestRangesStopped(t *testing.T) {
+	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
+	s.export(t, tail)
+	suite, err := conformance.NewSuite(s.options(tail))
+	require.NoError(t, err)
+	defer suite.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = suite.Ranges(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.NotErrorIs(t, err, conformance.ErrUnsound)
+	_, err = suite.Verdict(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
 // TestRangesOfForeignPackages: the layers of a package that lockstep did not
 // write are told by what its values are computed from.
 func TestRangesOfForeignPackages(t *testing.T) {
