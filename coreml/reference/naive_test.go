@@ -81,14 +81,8 @@ type naive struct {
 	p      mil.Params
 }
 
-// evaluate runs f and returns its outputs; states is updated.
-func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) map[string]array {
-	t.Helper()
-	return evaluateAll(t, files, f, inputs, states).outputs(f)
-}
-
-// evaluateAll is evaluate that keeps every value.
-func evaluateAll(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) *naive {
+// evaluate runs f and returns what it left: every value; states is updated.
+func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) *naive {
 	t.Helper()
 	scope, err := mil.NewScope(f)
 	require.NoError(t, err)

@@ -128,7 +128,7 @@ func comparePasses(t testing.TB, pkg coreml.Package, files *mlpackage.Package, f
 		}
 		out := tensors(sig.Outputs)
 		err := fn.Predict(context.Background(), in, st, out)
-		all := evaluateAll(t, files, f, inputs, states)
+		all := evaluate(t, files, f, inputs, states)
 		want := all.outputs(f)
 		if traced != nil {
 			traced.requireLike(t, f, all, out, content(t, st, sig), err)

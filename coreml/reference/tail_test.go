@@ -140,7 +140,7 @@ func TestNanoAgainstNaive(t *testing.T) {
 					for name, in := range r.pass.Inputs() {
 						inputs[name] = array{in.Shape, in.Data}
 					}
-					all := evaluateAll(t, files, f, inputs, states)
+					all := evaluate(t, files, f, inputs, states)
 					want := all.outputs(f)
 					traced.requireLike(t, f, all, r.out, content(t, st, r.fn.Signature()), nil)
 					requireSame(t, want["hidden"].data, r.out["hidden"].Data, tc.name+" hidden")
