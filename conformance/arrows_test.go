@@ -23,11 +23,12 @@ var arrows = map[string][]string{
 	"lockstep/internal/strictjson":  {},
 	"lockstep/internal/durable":     {},
 	"lockstep/internal/safetensors": {"internal/strictjson"},
-	"lockstep/internal/checkpoint":  {"internal/strictjson", "internal/safetensors", "internal/elementary", "internal/half"},
+	"lockstep/internal/gguf":        {},
+	"lockstep/internal/checkpoint":  {"internal/strictjson", "internal/safetensors", "internal/gguf", "internal/elementary", "internal/half"},
 	"lockstep/internal/mil":         {},
 	"lockstep/internal/mlpackage":   {"internal/mil", "internal/mlpackage/milpb", "internal/strictjson"},
 	"lockstep/exporter": {
-		"manifest", "internal/contract", "internal/half", "internal/elementary", "internal/strictjson", "internal/durable", "internal/safetensors",
+		"manifest", "internal/contract", "internal/half", "internal/elementary", "internal/strictjson", "internal/durable", "internal/safetensors", "internal/gguf",
 		"internal/checkpoint", "internal/mil", "internal/mlpackage", "internal/mlpackage/milpb",
 	},
 	"lockstep/coreml":                  {},
@@ -37,7 +38,7 @@ var arrows = map[string][]string{
 		"coreml", "coreml/reference/kernel", "internal/half", "internal/elementary", "internal/mil", "internal/mlpackage",
 		"internal/mlpackage/milpb", "internal/strictjson",
 	},
-	"lockstep/conformance/oracle": {"internal/checkpoint", "internal/safetensors", "internal/strictjson", "internal/elementary", "internal/half"},
+	"lockstep/conformance/oracle": {"internal/checkpoint", "internal/safetensors", "internal/gguf", "internal/strictjson", "internal/elementary", "internal/half"},
 }
 
 // outside are packages beyond the module that a package must not reach; a

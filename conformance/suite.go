@@ -111,7 +111,7 @@ func NewSuite(opt Options) (*Suite, error) {
 		return nil, err
 	}
 	if ck := opt.Checkpoint; ck != nil && ck.ConfigDigest() != record.Model.ConfigSHA256 {
-		return nil, fmt.Errorf("%w: its config.json has sha256 %s, the record of %s wants %s", ErrCheckpoint, ck.ConfigDigest(), opt.Dir, record.Model.ConfigSHA256)
+		return nil, fmt.Errorf("%w: its config has sha256 %s, the record of %s wants %s", ErrCheckpoint, ck.ConfigDigest(), opt.Dir, record.Model.ConfigSHA256)
 	}
 	if s.freeBytes, err = durable.Free(durable.OS{}, s.volume()); err != nil {
 		return nil, err

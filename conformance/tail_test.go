@@ -103,6 +103,27 @@ func TestTailModels(t *testing.T) {
 	}
 }
 
+// TestTailGGUF judges nano's tail as the Python package wrote it to GGUF: the
+// oracle computes from the same file, so what Q8_0 rounded is the model.
+func TestTailGGUF(t *testing.T) {
+	for _, name := range []string{fixtures.NanoTailF16, fixtures.NanoTailQ8} {
+		for _, precision := range []exporter.Precision{exporter.FP16, exporter.Int8} {
+			t.Run(name+"_"+string(precision), func(t *testing.T) {
+				t.Parallel()
+				s := nanoSubject(t, precision, exporter.LayerNormConcat)
+				ck, err := checkpoint.OpenGGUF(fixtures.NanoGGUF(), name)
+				require.NoError(t, err)
+				t.Cleanup(func() { assert.NoError(t, ck.Close()) })
+				s.checkpoint, s.golden = ck, nil
+				requireResults(t, map[string]manifest.Result{
+					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
+				}, s.judge(t, tail))
+			})
+		}
+	}
+}
+
 // judge exports a shard and runs its whole catalogue in one go.
 func (s subject) judge(t *testing.T, layers exporter.Range) *manifest.Verdict {
 	t.Helper()
@@ -145,7 +166,7 @@ func newSubject(t *testing.T) subject {
 	name, path := setting(t, "LOCKSTEP_SUBJECT", false), setting(t, "LOCKSTEP_CHECKPOINT", true)
 	switch {
 	case path != "":
-		s.useCheckpoint(t, exporter.ModelName(filepath.Base(path)), path)
+		s.useCheckpoint(t, exporter.ModelName(strings.TrimSuffix(filepath.Base(path), ".gguf")), path)
 	case name == "synth":
 		require.NotEmpty(t, os.Getenv("LOCKSTEP_OUT"), "LOCKSTEP_SUBJECT=synth writes about 1 GB: name a directory with LOCKSTEP_OUT")
 		s.useCheckpoint(t, name, synthCheckpoint(t, s.dir+"-checkpoint"))
@@ -162,10 +183,11 @@ func splitList(text string) []string {
 	return strings.Split(text, ",")
 }
 
-// useCheckpoint judges a checkpoint directory by the default recipe.
+// useCheckpoint judges a checkpoint, a directory or a GGUF file, by the default
+// recipe.
 func (s *subject) useCheckpoint(t *testing.T, name, path string) {
 	t.Helper()
-	ck, err := checkpoint.OpenDir(path)
+	ck, err := checkpoint.OpenPath(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, ck.Close()) })
 	s.name, s.checkpoint, s.golden, s.recipe = name, ck, nil, exporter.DefaultRecipe()

@@ -156,7 +156,7 @@ func (st *streamer) convert(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if values := len(c.raw) / t.DType.Size(); w.quant {
+		if values := len(c.raw) / t.RowBytes() * t.RowLen(); w.quant {
 			data = grow(data, values)
 			err = quants.convert(data, c.raw, c.firstRow, &st.notes)
 		} else {

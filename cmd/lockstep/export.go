@@ -11,10 +11,10 @@ import (
 )
 
 type exportCommand struct {
-	Checkpoint    string   `help:"Directory with config.json and safetensors files." required:"" placeholder:"PATH"`
+	Checkpoint    string   `help:"Directory with config.json and safetensors files, or a .gguf file." required:"" placeholder:"PATH"`
 	Layers        string   `help:"Decoder layers of the shard, END excluded." required:"" placeholder:"START:END"`
 	Out           string   `help:"Output directory: packages, lockstep.json, verdicts." required:"" placeholder:"DIR"`
-	Name          string   `help:"Model name in package names; by default the checkpoint folder's." placeholder:"MODEL"`
+	Name          string   `help:"Model name in package names; by default the checkpoint's." placeholder:"MODEL"`
 	Anchor        []string `help:"Tag and commit that the checkpoint is tied to, for the record; may be repeated." placeholder:"TAG=COMMIT"`
 	Reserve       byteSize `help:"Bytes to leave free, plain or like 500MB or 2GiB." default:"2GiB"`
 	OffLadder     bool     `help:"Export a range that the ladder does not allow; the record says so."`

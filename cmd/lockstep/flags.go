@@ -60,21 +60,35 @@ func (f recipeFlags) recipe() (exporter.Recipe, exporter.Layout, error) {
 	return rec, layout, rec.Check()
 }
 
-// openCheckpoint opens a checkpoint directory.
+// openCheckpoint opens a checkpoint: a directory or a GGUF file.
 func openCheckpoint(path string) (*checkpoint.Checkpoint, error) {
 	if err := wantCheckpoint(path); err != nil {
 		return nil, err
 	}
-	return checkpoint.OpenDir(path)
+	return checkpoint.OpenPath(path)
 }
+
+// ggufSuffix is how the name of a GGUF file ends.
+const ggufSuffix = ".gguf"
 
 // wantCheckpoint meets the commonest mistakes with a hint.
 func wantCheckpoint(path string) error {
-	if err := wantDirectory("--checkpoint "+path, path, "a directory with config.json and safetensors files"); err != nil {
-		return err
+	fail := func(found string) error {
+		return &flagError{"--checkpoint " + path, "a directory with config.json and safetensors files, or a " + ggufSuffix + " file", found}
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fail("neither")
+	case err != nil:
+		return fmt.Errorf("--checkpoint: %w", err)
+	case !info.IsDir() && filepath.Ext(path) != ggufSuffix:
+		return fail("another file")
+	case !info.IsDir():
+		return nil
 	}
 	if _, err := os.Stat(filepath.Join(path, checkpoint.ConfigFile)); errors.Is(err, fs.ErrNotExist) {
-		return &flagError{"--checkpoint " + path, "a directory with config.json and safetensors files", "no config.json in it"}
+		return fail("a directory without config.json")
 	}
 	return nil
 }
@@ -126,7 +140,7 @@ func wantPackage(flag, path string) error {
 	return wantDirectory(flag+" "+path, path, "a package directory (X.mlpackage)")
 }
 
-// modelName is --name, or the checkpoint folder's name made fit for a package.
+// modelName is --name, or the checkpoint's own name made fit for a package.
 func modelName(name, checkpointPath, out string) (string, error) {
 	if name != "" {
 		return name, nil
@@ -135,14 +149,15 @@ func modelName(name, checkpointPath, out string) (string, error) {
 	if record, err := exporter.ReadRecord(out); err == nil {
 		return record.Model.Name, nil
 	}
-	base, err := baseName(checkpointPath)
+	base, err := checkpointName(checkpointPath)
 	return exporter.ModelName(base), err
 }
 
-// baseName is the last element of a path, also of one like ".".
-func baseName(path string) (string, error) {
+// checkpointName is the last element of a checkpoint's path, also of one like
+// ".", without a GGUF file's suffix.
+func checkpointName(path string) (string, error) {
 	abs, err := filepath.Abs(path)
-	return filepath.Base(abs), err
+	return strings.TrimSuffix(filepath.Base(abs), ggufSuffix), err
 }
 
 var commitForm = regexp.MustCompile(`^[0-9a-f]{7,40}$`)

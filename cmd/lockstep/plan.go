@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +18,9 @@ import (
 )
 
 type planCommand struct {
-	Checkpoint string   `help:"Directory with config.json; nothing else in it is read." required:"" placeholder:"PATH"`
+	Checkpoint string   `help:"Directory with config.json, of which nothing else is read, or a .gguf file." required:"" placeholder:"PATH"`
 	Out        string   `help:"Output directory; its volume is asked for its free space." required:"" placeholder:"DIR"`
-	Name       string   `help:"Model name in package names; by default the checkpoint folder's." placeholder:"MODEL"`
+	Name       string   `help:"Model name in package names; by default the checkpoint's." placeholder:"MODEL"`
 	Reserve    byteSize `help:"Bytes to leave free, plain or like 500MB or 2GiB." default:"2GiB"`
 	JSON       bool     `name:"json" help:"Print JSON."`
 	recipeFlags
@@ -42,13 +41,9 @@ func (c *planCommand) Run(to streams) error {
 	if err := errors.Join(wantCheckpoint(c.Checkpoint), wantOut(c.Out)); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(c.Checkpoint, checkpoint.ConfigFile))
+	cfg, digest, err := checkpoint.ReadConfigPath(c.Checkpoint)
 	if err != nil {
-		return fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
-	}
-	cfg, err := checkpoint.ParseConfig(checkpoint.ConfigFile, text)
-	if err != nil {
-		return fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
+		return err
 	}
 	name, err := modelName(c.Name, c.Checkpoint, c.Out)
 	if err != nil {
@@ -58,7 +53,7 @@ func (c *planCommand) Run(to streams) error {
 	if err != nil {
 		return err
 	}
-	if err := c.sameDirectory(cfg, text, name, layout, rec); err != nil {
+	if err := c.sameDirectory(cfg, digest, name, layout, rec); err != nil {
 		return err
 	}
 	free, err := durable.Free(durable.OS{}, c.Out)
@@ -81,7 +76,7 @@ func (c *planCommand) Run(to streams) error {
 
 // sameDirectory refuses a plan for a directory that holds another checkpoint or
 // recipe: export would refuse it too.
-func (c *planCommand) sameDirectory(cfg checkpoint.Config, config []byte, name string, layout exporter.Layout, rec exporter.Recipe) error {
+func (c *planCommand) sameDirectory(cfg checkpoint.Config, configDigest, name string, layout exporter.Layout, rec exporter.Recipe) error {
 	old, err := exporter.ReadRecord(c.Out)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -89,7 +84,7 @@ func (c *planCommand) sameDirectory(cfg checkpoint.Config, config []byte, name s
 	if err != nil {
 		return err
 	}
-	planned, err := exporter.Identity(cfg, fmt.Sprintf("%x", sha256.Sum256(config)), name, layout, rec)
+	planned, err := exporter.Identity(cfg, configDigest, name, layout, rec)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the command line as a user does, on the bundled checkpoint:
 // what works, and what every wrong input is answered with. The scripts have
-// $NANO, $GOLDEN and $FOREIGN for the fixtures, the commands of scriptCommands, and the
+// $NANO, $GGUF, $GOLDEN and $FOREIGN for the fixtures, the commands of scriptCommands, and the
 // condition [root].
 func TestScript(t *testing.T) {
 	fixtures, err := filepath.Abs("../../fixtures")
@@ -31,6 +31,7 @@ func TestScript(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NANO", filepath.Join(fixtures, "nano"))
+			env.Setenv("GGUF", filepath.Join(fixtures, "gguf"))
 			env.Setenv("FOREIGN", filepath.Join(fixtures, "foreign", "packages"))
 			env.Setenv("GOLDEN", filepath.Join(fixtures, "golden", "golden.safetensors"))
 			return nil

@@ -46,7 +46,7 @@ func (f *subjectFlags) options() (conformance.Options, func(), error) {
 		}
 		return opt, none, err
 	}
-	if opt.Subject, err = baseName(f.Checkpoint); err != nil {
+	if opt.Subject, err = checkpointName(f.Checkpoint); err != nil {
 		return conformance.Options{}, none, err
 	}
 	if opt.Checkpoint, err = openCheckpoint(f.Checkpoint); err != nil {

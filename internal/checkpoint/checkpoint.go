@@ -1,31 +1,64 @@
 package checkpoint
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
 // Checkpoint is an open checkpoint. Its methods may be called by several
 // goroutines at a time, except Close.
 type Checkpoint struct {
+	form   form
 	config Config
 	digest string
 	shards map[string]*shard // by file name
 	where  map[string]string // tensor name to file name
 }
 
-// OpenDir opens the checkpoint in a directory.
-func OpenDir(dir string) (*Checkpoint, error) {
-	info, err := os.Stat(dir)
+// form is how a container spells things.
+type form struct {
+	config string   // the file that has the config
+	keys   spelling // of the config's keys
+	names  names    // of the tensors
+	dtypes string   // that weights can have, for messages
+}
+
+// OpenPath opens a checkpoint as [OpenDir] does if path is a directory, else
+// as a GGUF file.
+func OpenPath(path string) (*Checkpoint, error) {
+	dir, err := isDir(path)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %w: %w", ErrConfig, err)
+		return nil, err
 	}
-	if !info.IsDir() {
+	if dir {
+		return OpenDir(path)
+	}
+	c, err := OpenGGUF(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func isDir(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, fmt.Errorf("checkpoint: %w: %w", ErrConfig, err)
+	}
+	return info.IsDir(), nil
+}
+
+// OpenDir opens the safetensors checkpoint in a directory.
+func OpenDir(dir string) (*Checkpoint, error) {
+	ok, err := isDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
 		return nil, fmt.Errorf("checkpoint %s: %w: want a directory with %s, found a file", dir, ErrConfig, ConfigFile)
 	}
 	c, err := Open(os.DirFS(dir))
@@ -35,17 +68,13 @@ func OpenDir(dir string) (*Checkpoint, error) {
 	return c, nil
 }
 
-// Open opens the checkpoint at the root of fsys, whose files must be
+// Open opens the safetensors checkpoint at the root of fsys, whose files must be
 // io.ReaderAt. It reads the config, the index and the headers, checks that
 // they agree, and reads no weight. Files that the checkpoint does not name are
 // left alone. A file that the index names may be absent; then asking for one
 // of its tensors is the error. The caller closes the Checkpoint.
 func Open(fsys fs.FS) (*Checkpoint, error) {
-	text, err := readConfigText(fsys)
-	if err != nil {
-		return nil, err
-	}
-	config, err := ParseConfig(ConfigFile, text)
+	config, digest, err := readConfig(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -53,8 +82,10 @@ func Open(fsys fs.FS) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(text)
-	c := &Checkpoint{config: config, digest: hex.EncodeToString(sum[:]), shards: shards, where: where}
+	c := &Checkpoint{
+		form:   form{config: ConfigFile, names: huggingFace, dtypes: "BF16, F16 or F32"},
+		config: config, digest: digest, shards: shards, where: where,
+	}
 	if err := c.checkNames(); err != nil {
 		c.Close()
 		return nil, err
@@ -66,7 +97,7 @@ func Open(fsys fs.FS) (*Checkpoint, error) {
 // without them would give another model than the one stored.
 func (c *Checkpoint) checkNames() error {
 	for _, name := range slices.Sorted(maps.Keys(c.where)) {
-		role, layer, ok := huggingFace.find(name)
+		role, layer, ok := c.form.names.find(name)
 		fail := func(want, found string) error {
 			return &TensorError{File: c.where[name], Tensor: name, Field: "name", Want: want, Found: found}
 		}
@@ -74,7 +105,7 @@ func (c *Checkpoint) checkNames() error {
 		case !ok:
 			return fail("a tensor of the phi3 architecture without biases", "another name")
 		case role.PerLayer() && layer >= c.config.Layers:
-			return fail(fmt.Sprintf("a layer below num_hidden_layers %d", c.config.Layers), fmt.Sprint(layer))
+			return fail(fmt.Sprintf("a layer below %s %d", c.form.keys.of("num_hidden_layers"), c.config.Layers), fmt.Sprint(layer))
 		case role == LMHead && c.config.TieWordEmbeddings:
 			return fail("no output projection, since tie_word_embeddings is true", "one")
 		}
@@ -88,7 +119,8 @@ func (c *Checkpoint) Close() error { return closeAll(c.shards) }
 // Config is the checked config.
 func (c *Checkpoint) Config() Config { return c.config }
 
-// ConfigDigest is the SHA-256 of config.json's bytes in hexadecimal.
+// ConfigDigest is the SHA-256 of config.json's bytes in hexadecimal; for a GGUF
+// file, of the config.json that its keys stand for ([OpenGGUF]).
 func (c *Checkpoint) ConfigDigest() string { return c.digest }
 
 // Tensor finds the tensor of a role; layer is ignored for the roles of the
@@ -105,28 +137,31 @@ func (c *Checkpoint) Tensor(role Role, layer int) (*Tensor, error) {
 	case role == LMHead && c.config.TieWordEmbeddings:
 		role = Embedding
 	}
-	name := huggingFace.name(role, layer)
+	name := c.form.names.name(role, layer)
 	file, ok := c.where[name]
 	if !ok {
 		return nil, &TensorError{File: c.catalogue(), Tensor: name, Field: "name", Want: "the model's " + role.String(), Found: "no such tensor"}
 	}
 	s := c.shards[file]
-	if s.header == nil {
+	if s.tensors == nil {
 		return nil, &TensorError{File: file, Tensor: name, Field: "file", Want: "the file that " + IndexFile + " names", Found: "no such file"}
 	}
-	info, _ := s.header.Lookup(name) // checkIndex saw it
-	t := &Tensor{Name: name, File: file, DType: DType(info.DType), Shape: info.Shape, source: s.source, begin: info.Begin}
+	at := s.tensors[name] // checkIndex saw it
+	t := &Tensor{Name: name, File: file, DType: at.dtype, Shape: at.shape, source: s.source, begin: at.begin}
 	if want := c.config.Shape(role); !slices.Equal(want, t.Shape) {
-		return nil, &TensorError{File: file, Tensor: name, Field: "shape", Want: fmt.Sprint(want) + " by " + ConfigFile, Found: fmt.Sprint(t.Shape)}
+		return nil, &TensorError{File: file, Tensor: name, Field: "shape", Want: fmt.Sprint(want) + " by " + c.form.config, Found: fmt.Sprint(t.Shape)}
 	}
-	if t.DType.Size() == 0 {
-		return nil, &TensorError{File: file, Tensor: name, Field: "dtype", Want: "BF16, F16 or F32", Found: info.DType}
+	if n, _ := t.DType.Block(); n == 0 {
+		return nil, &TensorError{File: file, Tensor: name, Field: "dtype", Want: c.form.dtypes, Found: string(t.DType)}
 	}
 	return t, nil
 }
 
 // catalogue is the file that says which tensors there are.
 func (c *Checkpoint) catalogue() string {
+	if c.form.names == ggufNames {
+		return c.form.config // all is in one file
+	}
 	if _, ok := c.shards[SingleFile]; ok && len(c.shards) == 1 {
 		return SingleFile
 	}

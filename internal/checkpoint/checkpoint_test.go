@@ -416,7 +416,7 @@ func TestDecode(t *testing.T) {
 		"F32":  math.Float32frombits,
 	}
 	for dtype, cycle := range patterns {
-		width := checkpoint.DType(dtype).Size()
+		_, width := checkpoint.DType(dtype).Block()
 		bits := make([]uint32, 32)
 		for i := range bits {
 			bits[i] = cycle[i%len(cycle)]
@@ -442,7 +442,7 @@ func TestNonFinite(t *testing.T) {
 		"F32":  {0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0xFFFFFFFF},
 	}
 	for dtype, patterns := range bad {
-		width := checkpoint.DType(dtype).Size()
+		_, width := checkpoint.DType(dtype).Block()
 		for i, pattern := range patterns {
 			row, col := 17+i, 9*i%32
 			data := make([]byte, 96*32*width)

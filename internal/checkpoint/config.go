@@ -1,9 +1,12 @@
 package checkpoint
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 
 	"lockstep/internal/elementary"
 )
@@ -17,8 +20,8 @@ const (
 	RopeLongRope = "longrope"
 )
 
-// Config is the part of config.json that gives the model its meaning. A Config
-// that ParseConfig returned is consistent: heads divide the hidden size, the
+// Config is the part of config.json, or of a GGUF file's keys, that gives the
+// model its meaning. A Config that this package returned is consistent: heads divide the hidden size, the
 // factor lists fit the rotary dimensions, every number is finite and in range.
 type Config struct {
 	HiddenSize           int // hidden_size
@@ -84,17 +87,43 @@ func (c Config) AttentionFactor() float64 {
 // ReadConfig reads and checks config.json at the root of fsys, and nothing
 // else.
 func ReadConfig(fsys fs.FS) (Config, error) {
-	text, err := readConfigText(fsys)
-	if err != nil {
-		return Config{}, err
-	}
-	return ParseConfig(ConfigFile, text)
+	config, _, err := readConfig(fsys)
+	return config, err
 }
 
-func readConfigText(fsys fs.FS) ([]byte, error) {
+// ReadConfigPath reads the config of the checkpoint at path, as [OpenPath]
+// takes it, and its digest, as [Checkpoint.ConfigDigest]. A directory needs no
+// weights; of a GGUF file the header is read.
+func ReadConfigPath(path string) (Config, string, error) {
+	dir, err := isDir(path)
+	if err != nil {
+		return Config{}, "", err
+	}
+	if dir {
+		config, digest, err := readConfig(os.DirFS(path))
+		if err != nil {
+			return Config{}, "", fmt.Errorf("checkpoint %s: %w", path, err)
+		}
+		return config, digest, nil
+	}
+	c, err := OpenPath(path)
+	if err != nil {
+		return Config{}, "", err
+	}
+	return c.Config(), c.ConfigDigest(), c.Close()
+}
+
+// readConfig reads config.json and its digest.
+func readConfig(fsys fs.FS) (Config, string, error) {
 	text, err := readText(fsys, ConfigFile)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		return Config{}, "", fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return text, nil
+	config, err := ParseConfig(ConfigFile, text)
+	return config, hexDigest(text), err
+}
+
+func hexDigest(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

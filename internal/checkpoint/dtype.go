@@ -7,8 +7,8 @@ import (
 	"github.com/x448/float16"
 )
 
-// DType is the type of a tensor's stored elements, spelled as safetensors
-// does.
+// DType is the type of a tensor's stored elements, spelled as its container
+// does; safetensors and GGUF agree on F32, F16 and BF16.
 type DType string
 
 // The element types that weights may have.
@@ -16,30 +16,35 @@ const (
 	F32  DType = "F32"
 	F16  DType = "F16"
 	BF16 DType = "BF16"
+	Q8_0 DType = "Q8_0" // GGUF: blocks of 32 int8 with one float16 scale
 )
 
-// Size is the number of bytes of one element, 0 for a type that weights cannot
-// have.
-func (d DType) Size() int {
+// Block is the number of elements that are stored together, along a row, and
+// their bytes: (1, 4) for F32. Both are 0 for a type that weights cannot have.
+func (d DType) Block() (elements, bytes int) {
 	switch d {
 	case F32:
-		return 4
+		return 1, 4
 	case F16, BF16:
-		return 2
+		return 1, 2
+	case Q8_0:
+		return q8Elements, q8Bytes
 	default:
-		return 0
+		return 0, 0
 	}
 }
 
 // decode converts little-endian elements to float32, which holds each of the
 // types exactly, and returns the index of the first NaN or infinity, -1 if
-// there is none. len(raw) is len(dst) elements.
+// there is none. len(raw) is the bytes of len(dst) elements.
 func (d DType) decode(dst []float32, raw []byte) int {
 	switch d {
 	case BF16:
 		return decodeBF16(dst, raw)
 	case F16:
 		return decodeF16(dst, raw)
+	case Q8_0:
+		return decodeQ8(dst, raw)
 	default:
 		return decodeF32(dst, raw)
 	}
@@ -67,6 +72,36 @@ func decodeF16(dst []float32, raw []byte) int {
 		dst[i] = float16.Frombits(bits).Float32()
 	}
 	return bad
+}
+
+// A Q8_0 block: a float16 scale, then 32 int8.
+const (
+	q8Elements = 32
+	q8Bytes    = 2 + q8Elements
+)
+
+// decodeQ8 multiplies each int8 by its block's scale. The product has at most
+// 18 significant bits and is exact. The index that it returns is a block's
+// first element, since a scale that is not finite spoils them all.
+func decodeQ8(dst []float32, raw []byte) int {
+	bad := -1
+	for i := 0; i+q8Elements <= len(dst); i += q8Elements {
+		block := raw[i/q8Elements*q8Bytes:][:q8Bytes]
+		bits := binary.LittleEndian.Uint16(block)
+		if bits&0x7C00 == 0x7C00 && bad < 0 {
+			bad = i
+		}
+		scale := float16.Frombits(bits).Float32()
+		for j, q := range block[2:] {
+			dst[i+j] = scale * float32(int8(q))
+		}
+	}
+	return bad
+}
+
+// q8Scale is the scale of the block that holds element i.
+func q8Scale(raw []byte, i int) float32 {
+	return float16.Frombits(binary.LittleEndian.Uint16(raw[i/q8Elements*q8Bytes:])).Float32()
 }
 
 // decodeBF16 takes four elements at a time: real checkpoints are bfloat16, and

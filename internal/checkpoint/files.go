@@ -25,9 +25,16 @@ const maxText = 64 << 20
 // shard is one weight file. It is absent (source nil) if the index names a
 // file that is not there, which matters only to who asks for its tensors.
 type shard struct {
-	source io.ReaderAt
-	closer io.Closer
-	header *safetensors.File
+	source  io.ReaderAt
+	closer  io.Closer
+	tensors map[string]stored // nil if absent
+}
+
+// stored is where a shard has a tensor.
+type stored struct {
+	dtype DType
+	shape []int
+	begin int64
 }
 
 // readText reads a whole regular file of bounded size.
@@ -59,27 +66,48 @@ func regular(fsys fs.FS, name string) (int64, error) {
 	return info.Size(), nil
 }
 
-// openShard opens a weight file and parses its header.
-func openShard(fsys fs.FS, name string) (*shard, error) {
+// openWeights opens a weight file, to be read at any place, and tells its size.
+func openWeights(fsys fs.FS, name string) (*shard, int64, error) {
 	size, err := regular(fsys, name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrTensor, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrTensor, err)
 	}
 	f, err := fsys.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrTensor, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrTensor, err)
 	}
 	source, ok := f.(io.ReaderAt)
 	if !ok {
 		f.Close()
-		return nil, &TensorError{File: name, Field: "file", Want: "a file that can be read at any place", Found: fmt.Sprintf("%T", f)}
+		return nil, 0, &TensorError{File: name, Field: "file", Want: "a file that can be read at any place", Found: fmt.Sprintf("%T", f)}
 	}
-	header, err := safetensors.Parse(source, size, name)
+	return &shard{source: source, closer: f, tensors: map[string]stored{}}, size, nil
+}
+
+// openShard opens a safetensors file and parses its header.
+func openShard(fsys fs.FS, name string) (*shard, error) {
+	s, size, err := openWeights(fsys, name)
 	if err != nil {
-		f.Close()
+		return nil, err
+	}
+	header, err := safetensors.Parse(s.source, size, name)
+	if err != nil {
+		s.closer.Close()
 		return nil, fmt.Errorf("%w: %w", ErrTensor, err)
 	}
-	return &shard{source: source, closer: f, header: header}, nil
+	for _, t := range header.Tensors {
+		s.tensors[t.Name] = stored{dtype: DType(t.DType), shape: t.Shape, begin: t.Begin}
+	}
+	return s, nil
+}
+
+// allIn places every tensor of s in file.
+func allIn(file string, s *shard) map[string]string {
+	where := make(map[string]string, len(s.tensors))
+	for name := range s.tensors {
+		where[name] = file
+	}
+	return where
 }
 
 // readIndex reads the index: the file of each tensor.
@@ -163,11 +191,7 @@ func openSingle(fsys fs.FS, shards map[string]*shard) (map[string]string, error)
 		return nil, err
 	}
 	shards[SingleFile] = s
-	where := make(map[string]string, len(s.header.Tensors))
-	for _, t := range s.header.Tensors {
-		where[t.Name] = SingleFile
-	}
-	return where, nil
+	return allIn(SingleFile, s), nil
 }
 
 func openIndexed(fsys fs.FS, shards map[string]*shard, single bool) (map[string]string, error) {
@@ -202,22 +226,19 @@ func openIndexed(fsys fs.FS, shards map[string]*shard, single bool) (map[string]
 func checkIndex(shards map[string]*shard, where map[string]string) error {
 	for _, tensor := range slices.Sorted(maps.Keys(where)) {
 		file := where[tensor]
-		if h := shards[file].header; h != nil {
-			if _, ok := h.Lookup(tensor); !ok {
+		if s := shards[file]; s.tensors != nil {
+			if _, ok := s.tensors[tensor]; !ok {
 				return &TensorError{File: file, Tensor: tensor, Field: "name", Want: "the tensor that " + IndexFile + " places here", Found: "none"}
 			}
 		}
 	}
 	for _, file := range slices.Sorted(maps.Keys(shards)) {
-		if shards[file].header == nil {
-			continue
-		}
-		for _, t := range shards[file].header.Tensors {
-			switch owner, ok := where[t.Name]; {
+		for _, tensor := range slices.Sorted(maps.Keys(shards[file].tensors)) {
+			switch owner, ok := where[tensor]; {
 			case !ok:
-				return &TensorError{File: file, Tensor: t.Name, Field: "weight_map", Want: "a place for it in " + IndexFile, Found: "none"}
+				return &TensorError{File: file, Tensor: tensor, Field: "weight_map", Want: "a place for it in " + IndexFile, Found: "none"}
 			case owner != file:
-				return &TensorError{File: file, Tensor: t.Name, Field: "weight_map", Want: "each tensor in one file", Found: "it here, and in " + owner + " by " + IndexFile}
+				return &TensorError{File: file, Tensor: tensor, Field: "weight_map", Want: "each tensor in one file", Found: "it here, and in " + owner + " by " + IndexFile}
 			}
 		}
 	}

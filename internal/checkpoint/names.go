@@ -41,8 +41,7 @@ func (r Role) PerLayer() bool { return r >= AttnNorm && r < Embedding }
 func LayerRoles() []Role { return []Role{AttnNorm, QKV, AttnOut, MLPNorm, GateUp, Down} }
 
 // names is one container's spelling of the roles; %d stands for the layer.
-// This array is the only place where tensor names are written. Another
-// container (GGUF says "blk.%d.attn_qkv.weight") is another names value.
+// Nowhere else are tensor names written.
 type names [roleCount]string
 
 var huggingFace = names{
@@ -57,10 +56,34 @@ var huggingFace = names{
 	LMHead:    "lm_head.weight",
 }
 
+// ggufNames are llama.cpp's. Its ffn_up is gate and up in one, in that order;
+// rows stand as in the Hugging Face tensors, since phi3 turns halves and its
+// conversion permutes nothing.
+var ggufNames = names{
+	AttnNorm:  "blk.%d.attn_norm.weight",
+	QKV:       "blk.%d.attn_qkv.weight",
+	AttnOut:   "blk.%d.attn_output.weight",
+	MLPNorm:   "blk.%d.ffn_norm.weight",
+	GateUp:    "blk.%d.ffn_up.weight",
+	Down:      "blk.%d.ffn_down.weight",
+	Embedding: "token_embd.weight",
+	FinalNorm: "output_norm.weight",
+	LMHead:    "output.weight",
+}
+
+// The tensors of a GGUF file that are part of its config: LongRoPE's factors.
+const (
+	ggufShortFactors = "rope_factors_short.weight"
+	ggufLongFactors  = "rope_factors_long.weight"
+)
+
 // TensorName is the name that safetensors checkpoints give to a tensor; layer
 // is ignored for the roles of the whole model. The role must be one of the
 // constants.
 func TensorName(role Role, layer int) string { return huggingFace.name(role, layer) }
+
+// GGUFName is the name that GGUF files give to a tensor, as [TensorName].
+func GGUFName(role Role, layer int) string { return ggufNames.name(role, layer) }
 
 func (n names) name(role Role, layer int) string {
 	if role.PerLayer() {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"lockstep/internal/strictjson"
 )
@@ -27,7 +28,11 @@ func ParseConfig(file string, text []byte) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("%s: %w: %w", file, ErrConfig, err)
 	}
-	r := &configReader{file: file}
+	return readValues(&configReader{file: file}, top)
+}
+
+// readValues reads a config's decoded values.
+func readValues(r *configReader, top map[string]any) (Config, error) {
 	s := section{r: r, values: top}
 	s.refuseOtherModels()
 	c := Config{
@@ -54,7 +59,24 @@ func ParseConfig(file string, text []byte) (Config, error) {
 // configReader keeps the first error; after it every read gives a zero.
 type configReader struct {
 	file string
+	keys spelling
 	err  error
+}
+
+// spelling is how another container than config.json writes its keys, for
+// messages. A key that is not in it is written as in config.json.
+type spelling map[string]string
+
+// of spells a key, which may have an index: "rope_scaling.short_factor[3]".
+func (s spelling) of(key string) string {
+	name, index, indexed := strings.Cut(key, "[")
+	if other, ok := s[name]; ok {
+		name = other
+	}
+	if indexed {
+		name += "[" + index
+	}
+	return name
 }
 
 // section is one object of the config.
@@ -66,7 +88,7 @@ type section struct {
 
 func (s section) fail(key, want, found string) {
 	if s.r.err == nil {
-		s.r.err = &ConfigError{File: s.r.file, Key: s.prefix + key, Want: want, Found: found}
+		s.r.err = &ConfigError{File: s.r.file, Key: s.r.keys.of(s.prefix + key), Want: want, Found: found}
 	}
 }
 
@@ -146,10 +168,10 @@ func (s section) heads(c Config) {
 		return
 	}
 	if c.HiddenSize%c.Heads != 0 {
-		s.fail("num_attention_heads", fmt.Sprintf("a divisor of hidden_size %d", c.HiddenSize), fmt.Sprint(c.Heads))
+		s.fail("num_attention_heads", fmt.Sprintf("a divisor of %s %d", s.r.keys.of("hidden_size"), c.HiddenSize), fmt.Sprint(c.Heads))
 	}
 	if c.Heads%c.KVHeads != 0 {
-		s.fail("num_key_value_heads", fmt.Sprintf("a divisor of num_attention_heads %d", c.Heads), fmt.Sprint(c.KVHeads))
+		s.fail("num_key_value_heads", fmt.Sprintf("a divisor of %s %d", s.r.keys.of("num_attention_heads"), c.Heads), fmt.Sprint(c.KVHeads))
 	}
 	if n, ok := integer(s.values["head_dim"]); s.has("head_dim") && (!ok || n != int64(c.HiddenSize/c.Heads)) {
 		s.fail("head_dim", fmt.Sprintf("hidden_size / num_attention_heads = %d", c.HiddenSize/c.Heads), s.found("head_dim"))

@@ -38,8 +38,11 @@ func (t *Tensor) RowLen() int {
 	return n
 }
 
-// RowBytes is the stored size of a row in bytes.
-func (t *Tensor) RowBytes() int { return t.RowLen() * t.DType.Size() }
+// RowBytes is the stored size of a row in bytes. A row is whole blocks.
+func (t *Tensor) RowBytes() int {
+	elements, bytes := t.DType.Block()
+	return t.RowLen() / elements * bytes
+}
 
 // ReadRaw fills dst with the stored bytes of len(dst)/RowBytes() rows, which
 // must be whole, from firstRow on.
@@ -60,28 +63,35 @@ func (t *Tensor) ReadRaw(dst []byte, firstRow int) error {
 
 // Float32 decodes raw, the bytes of whole rows from firstRow on, into dst,
 // which has one float32 per element. Every value is exact. A NaN or an
-// infinity is a [ValueError] with its place; dst then has unspecified values.
+// infinity, also as a block's scale, is a [ValueError] with its place; dst then
+// has unspecified values.
 func (t *Tensor) Float32(dst []float32, raw []byte, firstRow int) error {
-	if _, err := t.checkRows(len(raw), t.RowBytes(), firstRow, "bytes"); err != nil {
+	rows, err := t.checkRows(len(raw), t.RowBytes(), firstRow, "bytes")
+	if err != nil {
 		return err
 	}
-	if len(raw) != len(dst)*t.DType.Size() {
-		return &TensorError{File: t.File, Tensor: t.Name, Field: "rows", Want: fmt.Sprintf("%d elements for %d bytes", len(raw)/t.DType.Size(), len(raw)), Found: fmt.Sprint(len(dst))}
+	if want := rows * t.RowLen(); len(dst) != want {
+		return &TensorError{File: t.File, Tensor: t.Name, Field: "rows", Want: fmt.Sprintf("%d elements for %d bytes", want, len(raw)), Found: fmt.Sprint(len(dst))}
 	}
-	if bad := t.DType.decode(dst, raw); bad >= 0 {
+	switch bad := t.DType.decode(dst, raw); {
+	case bad < 0:
+		return nil
+	case t.DType == Q8_0:
+		return t.valueError(bad, firstRow, "a finite scale of the block that begins here", q8Scale(raw, bad))
+	default:
 		return t.valueError(bad, firstRow, "a finite value", dst[bad])
 	}
-	return nil
 }
 
 // ReadRows fills dst with the values of len(dst)/RowLen() whole rows from
 // firstRow on: ReadRaw and Float32 in one. It allocates a buffer; who reads
 // much keeps one and calls the two.
 func (t *Tensor) ReadRows(dst []float32, firstRow int) error {
-	if _, err := t.checkRows(len(dst), t.RowLen(), firstRow, "elements"); err != nil {
+	rows, err := t.checkRows(len(dst), t.RowLen(), firstRow, "elements")
+	if err != nil {
 		return err
 	}
-	raw := make([]byte, len(dst)*t.DType.Size())
+	raw := make([]byte, rows*t.RowBytes())
 	if err := t.ReadRaw(raw, firstRow); err != nil {
 		return err
 	}
