@@ -34,7 +34,8 @@ type Record struct {
 type Model struct {
 	// Name starts the packages' names: letters, digits and underscores.
 	Name string `json:"name"`
-	// ConfigSHA256 is the digest of config.json's bytes.
+	// ConfigSHA256 is the digest of config.json's bytes; for a GGUF file, of
+	// the config.json that its keys stand for.
 	ConfigSHA256 string  `json:"config_sha256"`
 	Dims         Dims    `json:"dims"`
 	RMSNormEps   float64 `json:"rms_norm_eps"`

@@ -25,7 +25,7 @@ var (
 // tensors, so for them the config alone tells.
 func SameCheckpointAndRecipe(a, b Record) error {
 	if a.Model.ConfigSHA256 != b.Model.ConfigSHA256 {
-		return fmt.Errorf("%w: %s with config.json of digest %s, %s with %s",
+		return fmt.Errorf("%w: %s with a config of digest %s, %s with %s",
 			ErrOtherCheckpoint, a.Model.Name, a.Model.ConfigSHA256, b.Model.Name, b.Model.ConfigSHA256)
 	}
 	digests := map[string]string{}

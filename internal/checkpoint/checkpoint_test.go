@@ -613,7 +613,7 @@ func TestRoleNames(t *testing.T) {
 }
 
 func BenchmarkFloat32(b *testing.B) {
-	for _, dtype := range []checkpoint.DType{checkpoint.BF16, checkpoint.F16, checkpoint.F32} {
+	for _, dtype := range []checkpoint.DType{checkpoint.BF16, checkpoint.F16, checkpoint.F32, checkpoint.Q8_0} {
 		b.Run(string(dtype), func(b *testing.B) {
 			w := &checkpoint.Tensor{DType: dtype, Shape: []int{16, 8192}}
 			raw, dst := make([]byte, 16*w.RowBytes()), make([]float32, 16*w.RowLen())

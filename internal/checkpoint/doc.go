@@ -4,6 +4,7 @@
 // it, not what anyone does with it.
 //
 // A checkpoint is config.json beside either model.safetensors or the files
-// that model.safetensors.index.json names. Tensor names are mapped to roles in
-// one table (names.go), where another container's spelling has its place.
+// that model.safetensors.index.json names; or one GGUF file, whose keys are the
+// config. Tensor names are mapped to roles in one table per container
+// (names.go).
 package checkpoint

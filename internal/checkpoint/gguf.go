@@ -17,7 +17,8 @@ import (
 // one [Config] in both containers. What GGUF does not say is derived: the
 // vocabulary is the embedding's rows, the embedding is tied if there is no
 // output.weight, partial_rotary_factor is rope.dimension_count over the head's
-// dimensions, and a float32 is its shortest decimal. An attn_factor that
+// dimensions, and a float32 is its shortest decimal: a number of config.json
+// with more than seven digits comes back as its float32. An attn_factor that
 // LongRoPE would derive anyway is left out; without one it is derived.
 // ConfigDigest is the SHA-256 of that config.json written without spaces, its
 // keys sorted: equal keys, equal digest, whatever the weights' type.

@@ -181,6 +181,26 @@ func TestGGUFConfig(t *testing.T) {
 	}
 }
 
+// TestGGUFPhi4Mini: the real model's numbers survive the keys. Its long factors
+// have ten digits, of which float32 keeps seven; the model itself holds them in
+// float32.
+func TestGGUFPhi4Mini(t *testing.T) {
+	want, err := checkpoint.ParseConfig("c.json", fixtures.Phi4MiniConfig())
+	require.NoError(t, err)
+	m := togguf.Empty(want)
+	// A vocabulary without width: shapes are held against the keys when asked for.
+	m.Tensors = append(m.Tensors, togguf.NewTensor("token_embd.weight", gguf.F32, []int{want.VocabSize, 1}, make([]float32, want.VocabSize)))
+	c := openGGUF(t, file(t, m), "x.gguf")
+	got := c.Config()
+	require.Len(t, got.Rope.LongFactor, len(want.Rope.LongFactor))
+	for i, f := range want.Rope.LongFactor {
+		assert.Equal(t, float32(f), float32(got.Rope.LongFactor[i]), "long factor %d", i)
+	}
+	got.Rope.LongFactor = want.Rope.LongFactor
+	assert.Equal(t, want, got)
+	assert.ErrorIs(t, c.RequireLayers(0, 1), checkpoint.ErrTensor)
+}
+
 // TestGGUFForms: other keys of the same meaning.
 func TestGGUFForms(t *testing.T) {
 	base := openGGUF(t, file(t, small(t, gguf.F16)), "x.gguf")

@@ -264,10 +264,11 @@ func fraction(n, d int64) float64 {
 // the RoPE section.
 func (r *ggufReader) ropeFactors() {
 	section := map[string]any{}
-	for tensor, key := range map[string]string{ggufShortFactors: ropeShortFactor, ggufLongFactors: ropeLongFactor} {
-		if list := r.factors(tensor); list != nil {
-			section[key] = list
-		}
+	if list := r.factors(ggufShortFactors); list != nil {
+		section[ropeShortFactor] = list
+	}
+	if list := r.factors(ggufLongFactors); list != nil {
+		section[ropeLongFactor] = list
 	}
 	if len(section) > 0 {
 		section["type"] = RopeLongRope
@@ -284,12 +285,12 @@ func (r *ggufReader) ropeFactors() {
 // scalingType holds the name of the scaling, if there is one, against the
 // factors. The conversion of phi3 writes none.
 func (r *ggufReader) scalingType(long bool) {
-	want := "none"
+	want, there := "none", "not there"
 	if long {
-		want = RopeLongRope
+		want, there = RopeLongRope, "there"
 	}
 	if text, _ := r.Keys[ggufScaling].Text(); r.has(ggufScaling) && text != want {
-		r.fail(ggufScaling, fmt.Sprintf("%q, since %s and %s are %s", want, ggufShortFactors, ggufLongFactors, map[bool]string{true: "there", false: "not there"}[long]), r.found(ggufScaling))
+		r.fail(ggufScaling, fmt.Sprintf("%q, since the RoPE factors are %s", want, there), r.found(ggufScaling))
 	}
 }
 
