@@ -63,8 +63,8 @@ func TestOtherCheckpointIsRefused(t *testing.T) {
 		change func(*exporter.Options)
 		words  []string
 	}{
-		{name: "config, same range", layers: exporter.Range{Start: 30, End: 32}, source: config, words: []string{"config.json", "nano"}},
-		{name: "config, other range", layers: other, source: config, words: []string{"config.json"}},
+		{name: "config, same range", layers: exporter.Range{Start: 30, End: 32}, source: config, words: []string{"config of digest", "nano"}},
+		{name: "config, other range", layers: other, source: config, words: []string{"config of digest"}},
 		{name: "weights of the first layer", layers: exporter.Range{Start: 30, End: 32}, source: weights(30), words: []string{"model.layers.30.mlp.down_proj.weight", "sha256", manifest.RecordFile}},
 		{name: "weights of the last layer", layers: exporter.Range{Start: 30, End: 32}, source: weights(31), words: []string{"model.layers.31.mlp.down_proj.weight"}},
 		{name: "weights, other range", layers: other, source: weights(31), words: []string{"model.layers.31.mlp.down_proj.weight"}},
