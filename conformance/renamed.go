@@ -111,6 +111,16 @@ func (n names) of(name string) string {
 	return name
 }
 
+// contractName is the contract's name for what a package calls own.
+func (n names) contractName(own string) string {
+	for name, o := range n {
+		if o == own {
+			return name
+		}
+	}
+	return own
+}
+
 func (n names) tensors(byContract map[string]coreml.Tensor) map[string]coreml.Tensor {
 	out := make(map[string]coreml.Tensor, len(byContract))
 	for name, t := range byContract {

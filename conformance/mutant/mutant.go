@@ -140,7 +140,24 @@ func options(base Base, dir string) conformance.Options {
 	}
 }
 
-func runSpecimen(ctx context.Context, base Base, m Mutant, dir string) (*Kill, error) {
+// ErrNoPackage means that a mutant is no package, but something done wrongly.
+var ErrNoPackage = errors.New("the mutant is no package")
+
+// Make writes the mutant into dir, which must not exist, as an export with its
+// record, and returns the plane that it is to be executed on: the base's, or one
+// that spoils what the host hands over.
+func Make(ctx context.Context, base Base, m Mutant, dir string) (coreml.Plane, error) {
+	if m.seed == nil {
+		return nil, fmt.Errorf("mutant %s: %w", m.Name, ErrNoPackage)
+	}
+	s, err := makeSpecimen(ctx, base, m, dir)
+	if err != nil {
+		return nil, fmt.Errorf("mutant %s: %w", m.Name, err)
+	}
+	return s.plane, nil
+}
+
+func makeSpecimen(ctx context.Context, base Base, m Mutant, dir string) (*specimen, error) {
 	s, err := newSpecimen(base, dir)
 	if err != nil {
 		return nil, err
@@ -149,6 +166,14 @@ func runSpecimen(ctx context.Context, base Base, m Mutant, dir string) (*Kill, e
 		return nil, err
 	}
 	if err := s.write(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func runSpecimen(ctx context.Context, base Base, m Mutant, dir string) (*Kill, error) {
+	s, err := makeSpecimen(ctx, base, m, dir)
+	if err != nil {
 		return nil, err
 	}
 	opt := options(base, dir)

@@ -41,26 +41,31 @@ func (m *Model) readLayer(ctx context.Context, ckpt *checkpoint.Checkpoint, inde
 
 // forward runs one token through layer start+index: h = x + o(attn(rms(x))),
 // then h + down(up * silu(gate)) of rms(h).
-func (m *Model) forward(x []float64, index, slot int, cos, sin []float64, cache *Cache) []float64 {
+func (m *Model) forward(x []float64, index, slot int, cos, sin []float64, cache *Cache, observe func(Step, []float64)) []float64 {
 	l := &m.layers[index]
-	qkv := l.qkv.times(rmsNorm(x, l.attnNorm, m.eps))
-	attended := m.attend(qkv, index, slot, cos, sin, cache)
-	h := add(x, l.attnOut.times(attended))
+	shown := func(step Step, values []float64) []float64 {
+		observe(step, values)
+		return values
+	}
+	normed := shown(AttnNorm, rmsNorm(x, l.attnNorm, m.eps))
+	qkv := shown(QKV, l.qkv.times(normed))
+	attended := shown(Context, m.attend(qkv, index, slot, cos, sin, cache, observe))
+	h := shown(AttnResidual, add(x, shown(AttnOut, l.attnOut.times(attended))))
 
-	gateUp := l.gateUp.times(rmsNorm(h, l.mlpNorm, m.eps))
-	gate, up := gateUp[:m.intermediate], gateUp[m.intermediate:]
+	gateUp := shown(GateUp, l.gateUp.times(shown(MLPNorm, rmsNorm(h, l.mlpNorm, m.eps))))
+	gate, up := shown(Gate, gateUp[:m.intermediate]), shown(Up, gateUp[m.intermediate:])
 	act := make([]float64, m.intermediate)
 	for i, g := range gate {
 		act[i] = up[i] * (g / (1 + math.Exp(-g)))
 	}
-	return add(h, l.down.times(act))
+	return shown(Out, add(h, shown(Down, l.down.times(shown(Act, act)))))
 }
 
 // attend splits qkv (rows: all Q heads, all K heads, all V heads), turns q and
 // k, stores k and v in their slot, and returns each query head's weighted sum
 // of the values in slots 0..slot. Query head h reads KV head
 // h / (heads / kvHeads).
-func (m *Model) attend(qkv []float64, index, slot int, cos, sin []float64, cache *Cache) []float64 {
+func (m *Model) attend(qkv []float64, index, slot int, cos, sin []float64, cache *Cache, observe func(Step, []float64)) []float64 {
 	dim := m.headDim
 	q := qkv[:m.heads*dim]
 	k := qkv[m.heads*dim : (m.heads+m.kvHeads)*dim]
@@ -73,24 +78,29 @@ func (m *Model) attend(qkv []float64, index, slot int, cos, sin []float64, cache
 	}
 	cache.store(K, index, slot, k)
 	cache.store(V, index, slot, v)
+	observe(Q, q)
+	observe(NewK, k)
+	observe(NewV, v)
 
-	out := make([]float64, m.heads*dim)
+	out, seen := make([]float64, m.heads*dim), slot+1
+	probs := make([]float64, m.heads*seen)
 	group := m.heads / m.kvHeads
-	least := max(1, (1<<16)/((slot+1)*dim))
+	least := max(1, (1<<16)/(seen*dim))
 	parallel(m.heads, least, func(lo, hi int) {
 		for h := lo; h < hi; h++ {
 			keys, values := cache.rows(K, index, h/group), cache.rows(V, index, h/group)
-			attendHead(out[h*dim:][:dim], q[h*dim:][:dim], keys, values, slot+1)
+			attendHead(out[h*dim:][:dim], q[h*dim:][:dim], keys, values, probs[h*seen:][:seen])
 		}
 	})
+	observe(Probs, probs)
 	return out
 }
 
-// attendHead adds softmax(q.keys/sqrt(dim)) times values over the first n
-// slots to out, which must be zero.
-func attendHead(out, q, keys, values []float64, n int) {
+// attendHead adds softmax(q.keys/sqrt(dim)) times values over the first
+// len(scores) slots to out, which must be zero, and leaves the softmax in
+// scores.
+func attendHead(out, q, keys, values, scores []float64) {
 	dim := len(q)
-	scores := make([]float64, n)
 	top := math.Inf(-1)
 	for s := range scores {
 		var sum float64
@@ -107,6 +117,7 @@ func attendHead(out, q, keys, values []float64, n int) {
 	}
 	for s, e := range scores {
 		p := e / total
+		scores[s] = p
 		for i, v := range values[s*dim:][:dim] {
 			out[i] += float64(p * v)
 		}

@@ -97,6 +97,13 @@ func (m *Model) derive() error {
 // before its own and its own. x is not changed. After an error, only the
 // token's own slot may have changed.
 func (m *Model) Forward(ctx context.Context, x []float64, pos int, cache *Cache) ([]float64, error) {
+	return m.Trace(ctx, x, pos, cache, func(int, Step, []float64) {})
+}
+
+// Trace is Forward that hands observe every value of Steps, layer by layer
+// (layer counts as the checkpoint does), as it is computed. observe must neither
+// keep nor change them.
+func (m *Model) Trace(ctx context.Context, x []float64, pos int, cache *Cache, observe func(layer int, step Step, values []float64)) ([]float64, error) {
 	if cache == nil || cache.model != m {
 		return nil, fmt.Errorf("%w: the cache was not made by this model", ErrCache)
 	}
@@ -114,7 +121,7 @@ func (m *Model) Forward(ctx context.Context, x []float64, pos int, cache *Cache)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		x = m.forward(x, i, slot, cos, sin, cache)
+		x = m.forward(x, i, slot, cos, sin, cache, func(step Step, values []float64) { observe(m.start+i, step, values) })
 		if at := firstNonFinite(x); at >= 0 {
 			return nil, fmt.Errorf("%w: after layer %d at position %d, channel %d is %v", ErrNonFinite, m.start+i, pos, at, x[at])
 		}

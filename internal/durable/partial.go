@@ -204,6 +204,43 @@ func (p *PartialDir) File(rel string, size int64) (*Writer, error) {
 	return w, nil
 }
 
+// Link gives the regular file source a second name, rel in the directory, in
+// place of a copy: neither may be written to from then on. A link that stands
+// there already is accepted. Where the file system has no links, or source is on
+// another one, the error is the system's, and File may write a copy instead.
+func (p *PartialDir) Link(rel, source string) error {
+	if !fs.ValidPath(rel) || rel == "." || strings.Contains(rel, `\`) {
+		return fmt.Errorf("%q in %s: %w: wanted a relative path", rel, p.path, fs.ErrInvalid)
+	}
+	if p.files[rel] != nil {
+		return fmt.Errorf("%q in %s: %w: started twice", rel, p.path, fs.ErrInvalid)
+	}
+	info, err := p.fsys.Stat(source)
+	if err != nil {
+		return fault("look at", source, err)
+	}
+	if !info.Regular {
+		return fmt.Errorf("%s: %w: wanted a regular file", source, ErrUnsupported)
+	}
+	if err := p.makeDir(path.Dir(rel)); err != nil {
+		return err
+	}
+	if err := p.fsys.Link(source, p.at(rel)); err != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			return fault("link "+source+" as", p.at(rel), err)
+		}
+		found, err := p.fsys.Stat(p.at(rel))
+		if err != nil {
+			return fault("look at", p.at(rel), err)
+		}
+		if !found.same(info) {
+			return fmt.Errorf("%s: %w", p.at(rel), ErrExists)
+		}
+	}
+	p.files[rel] = &Writer{name: p.at(rel), finished: true}
+	return nil
+}
+
 // at turns a path inside the directory into one of the file system.
 func (p *PartialDir) at(rel string) string {
 	return filepath.Join(p.path, filepath.FromSlash(rel))

@@ -60,6 +60,9 @@ func printFunction(w io.Writer, f *Function) {
 	}
 }
 
+// Line is an op as Print writes it, without indentation.
+func Line(op *Op) string { return formatOp(op) }
+
 func formatOp(op *Op) string {
 	if op == nil {
 		return "<nil>"

@@ -1,0 +1,347 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/x448/float16"
+
+	"lockstep/conformance/cut"
+	"lockstep/coreml"
+	"lockstep/coreml/hostinput"
+	"lockstep/exporter"
+	"lockstep/internal/contract"
+	"lockstep/internal/durable"
+	"lockstep/internal/mil"
+	"lockstep/internal/mlpackage"
+)
+
+// side is one of two packages under comparison: a function of it, its values in
+// program order, and how they fall into layers.
+type side struct {
+	suite *Suite
+	files *mlpackage.Package
+	names names // of the features, by the contract's
+	rows  int   // T of the function
+	work  string
+
+	fn    *mil.Function
+	scope *mil.Scope
+	ops   []*mil.Op   // at run time, in program order; writes included
+	layer map[int]int // by index of ops: counted in the shard, shared for what no layer owns
+	ends  []string    // by layer: the value that leaves it, "" if it cannot be told
+}
+
+// shared is the layer of what depends on neither x nor a state.
+const shared = -1
+
+// newSide reads a package; a package that is no package has no side.
+func newSide(opt Options, rows int, work string) (*side, error) {
+	s, err := NewSuite(opt)
+	if err != nil {
+		return nil, err
+	}
+	d := &side{suite: s, rows: rows, work: work}
+	if err := d.read(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(s.packageDir()), errors.Join(err, s.Close()))
+	}
+	return d, nil
+}
+
+func (d *side) read() (err error) {
+	s := d.suite
+	if s.foreignErr != nil {
+		return s.foreignErr
+	}
+	if s.foreign != nil {
+		d.names = s.foreign.names
+	}
+	if s.files == nil {
+		if s.files, err = mlpackage.Open(s.packageDir()); err != nil {
+			return err
+		}
+	}
+	d.files = s.files
+	if d.rows == 0 {
+		d.rows = s.recipe.Rows[len(s.recipe.Rows)-1]
+	}
+	if !slices.Contains(s.recipe.Rows, d.rows) {
+		return fmt.Errorf("%w: want a function of %d rows, found functions of %v", ErrBisect, d.rows, s.recipe.Rows)
+	}
+	name := s.functionName(d.rows)
+	if d.fn = d.files.Model.Program.Function(name); d.fn == nil {
+		return fmt.Errorf("%w: the program has no function %s", ErrBisect, name)
+	}
+	if d.scope, err = mil.NewScope(d.fn); err != nil {
+		return err
+	}
+	for _, op := range d.fn.Ops {
+		if op.Type != "const" && !strings.HasPrefix(op.Type, "constexpr_") {
+			d.ops = append(d.ops, op)
+		}
+	}
+	d.cutIntoLayers()
+	return nil
+}
+
+// Close releases the package.
+func (d *side) Close() error { return d.suite.Close() }
+
+// inputs calls visit for every value that op reads by name.
+func inputsOf(op *mil.Op, visit func(param string, at int, b mil.Binding)) {
+	for _, a := range op.Args {
+		for i, b := range a.Bindings {
+			visit(a.Param, i, b)
+		}
+	}
+}
+
+// cutIntoLayers finds what leaves each layer without a name to go by: the
+// residual stream is the first value of x's size that is made after one layer
+// has written its states and read after the next one has.
+func (d *side) cutIntoLayers() {
+	layers := d.suite.opt.Layers.Len()
+	written := make([]int, layers) // place of each layer's last write
+	lastUse := map[string]int{}
+	for i, op := range d.ops {
+		inputsOf(op, func(_ string, _ int, b mil.Binding) { lastUse[b.Name] = i })
+		if op.Type != "write_state" {
+			continue
+		}
+		for l := range layers {
+			state := bound(op, "input")
+			if state == d.names.of(contract.KState(l)) || state == d.names.of(contract.VState(l)) {
+				written[l] = i
+			}
+		}
+	}
+	d.ends = make([]string, layers)
+	ends := make([]int, layers) // places
+	for l := range layers {
+		ends[l] = len(d.ops)
+		if l == layers-1 {
+			d.ends[l] = d.names.of(contract.Hidden)
+			continue
+		}
+		for i := written[l] + 1; i < written[l+1] && d.ends[l] == ""; i++ {
+			for _, v := range d.ops[i].Outputs {
+				if elements(v.Type.Shape) == d.rows*d.suite.record.Model.Dims.Hidden && lastUse[v.Name] > written[l+1] {
+					d.ends[l], ends[l] = v.Name, i
+					break
+				}
+			}
+		}
+	}
+	d.assign(ends)
+}
+
+// assign gives every op its layer: the first that ends at or after it.
+func (d *side) assign(ends []int) {
+	d.layer = map[int]int{}
+	own := map[string]bool{d.names.of(contract.X): true}
+	for _, st := range d.fn.States() {
+		own[st.Name] = true
+	}
+	for i, op := range d.ops {
+		d.layer[i] = shared
+		inputsOf(op, func(_ string, _ int, b mil.Binding) {
+			if own[b.Name] {
+				d.layer[i] = slices.IndexFunc(ends, func(end int) bool { return i <= end })
+			}
+		})
+		for _, v := range op.Outputs {
+			own[v.Name] = d.layer[i] != shared
+		}
+	}
+	// Where a layer's end is unknown, its ops count to the next that is known.
+	for l := len(ends) - 2; l >= 0; l-- {
+		if d.ends[l] == "" {
+			for i, of := range d.layer {
+				if of == l {
+					d.layer[i] = l + 1
+				}
+			}
+		}
+	}
+}
+
+// passes are what a side executes one after another on one state.
+type passes struct {
+	pos, live int
+	singles   bool // one pass per live row
+	rows      [][]float16.Float16
+	rope      hostinput.Rope
+	seed      snapshot // by contract names
+}
+
+// captured is what passes have shown.
+type captured struct {
+	values []map[string][]float16.Float16 // of each pass, by the package's names
+	states snapshot                       // after the last, by the contract's
+	how    string                         // "traced" or "cut"
+}
+
+// errNotShown means that a plane cannot show what is asked for.
+var errNotShown = errors.New("this plane shows no value but outputs")
+
+// capture executes the passes and keeps the wanted values.
+func (d *side) capture(ctx context.Context, p passes, want []string) (*captured, error) {
+	want = slices.DeleteFunc(slices.Clone(want), func(name string) bool { return cut.Check(d.scope, name) != nil })
+	dir, shown := d.suite.packageDir(), map[string]string(nil)
+	var err error
+	if d.work != "" {
+		if dir, shown, err = d.cut(ctx, want); err != nil {
+			return nil, err
+		}
+	}
+	pkg, err := d.suite.opt.Plane.Open(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	out, err := d.run(ctx, pkg, p, want, shown)
+	return out, errors.Join(err, pkg.Close())
+}
+
+// cut writes the copy of the package whose outputs are the wanted values.
+func (d *side) cut(ctx context.Context, want []string) (string, map[string]string, error) {
+	model, shown, err := cut.Expose(d.files.Model, d.fn.Name, want)
+	if err != nil {
+		return "", nil, err
+	}
+	dir, err := cut.Write(ctx, durable.OS{}, d.suite.packageDir(), model, d.work, exporter.DefaultReserve)
+	return dir, shown, err
+}
+
+// run executes the passes on an opened package. shown has the outputs by which
+// a cut shows the wanted values; without it the function must trace.
+func (d *side) run(ctx context.Context, pkg coreml.Package, p passes, want []string, shown map[string]string) (*captured, error) {
+	fn, err := pkg.Function(ctx, d.fn.Name)
+	if err != nil {
+		return nil, err
+	}
+	st, err := pkg.NewState()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range p.seed.names() {
+		if err := st.Write(d.names.of(name), p.seed[name]); err != nil {
+			return nil, err
+		}
+	}
+	out := &captured{states: snapshot{}, how: "traced"}
+	if shown != nil {
+		out.how = "cut"
+	}
+	for i, rows := range p.split() {
+		values, err := d.pass(ctx, fn, st, p, p.pos+i, rows, want, shown)
+		if err != nil {
+			return nil, fmt.Errorf("pass at position %d: %w", p.pos+i, err)
+		}
+		out.values = append(out.values, values)
+	}
+	for name, data := range p.seed {
+		out.states[name] = make([]float16.Float16, len(data))
+		if err := st.Read(d.names.of(name), out.states[name]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// split is the rows of each pass.
+func (p passes) split() [][][]float16.Float16 {
+	if !p.singles {
+		return [][][]float16.Float16{p.rows}
+	}
+	return slices.Collect(slices.Chunk(p.rows, 1))
+}
+
+// notComputed fills outputs before a pass; no plane computes this NaN.
+const notComputed = float16.Float16(0xFDED)
+
+// pass executes one pass. What is not finite is what a bisection may look for,
+// so that alone is no error, if the pass has shown its values.
+func (d *side) pass(ctx context.Context, fn coreml.Function, st coreml.State, p passes, pos int, rows [][]float16.Float16, want []string, shown map[string]string) (map[string][]float16.Float16, error) {
+	rope, err := hostinput.NewRope(p.rope)
+	if err != nil {
+		return nil, err
+	}
+	in := hostinput.NewPass(d.suite.shape(d.rows))
+	if err := in.Fill(rope, pos, len(rows), rows); err != nil {
+		return nil, err
+	}
+	inputs := d.names.tensors(in.Inputs())
+	outputs := map[string]coreml.Tensor{}
+	for _, f := range fn.Signature().Outputs {
+		outputs[f.Name] = coreml.Tensor{Shape: f.Shape, Data: slices.Repeat([]float16.Float16{notComputed}, elements(f.Shape))}
+	}
+	values := map[string][]float16.Float16{}
+	if shown != nil {
+		err = fn.Predict(ctx, inputs, st, outputs)
+		for v, name := range shown {
+			if data := outputs[name].Data; data[0] != notComputed {
+				values[v] = data
+			}
+		}
+	} else {
+		tracer, ok := fn.(coreml.Tracer)
+		if !ok {
+			return nil, fmt.Errorf("plane %s: %w; name a directory for cut packages", d.suite.opt.Plane.Name(), errNotShown)
+		}
+		wanted := map[string]bool{}
+		for _, name := range want {
+			wanted[name] = true
+		}
+		err = tracer.Trace(ctx, inputs, st, outputs, func(o coreml.Observed) error {
+			if wanted[o.Name] {
+				values[o.Name] = slices.Clone(o.Tensor.Data)
+			}
+			return nil
+		})
+	}
+	if err != nil && (!errors.Is(err, coreml.ErrNonFinite) || len(values) < len(want)) {
+		return nil, err
+	}
+	for _, name := range want {
+		if _, ok := values[name]; !ok {
+			return nil, fmt.Errorf("%w: function %s: the plane has not shown value %s", errNotShown, d.fn.Name, name)
+		}
+	}
+	return values, nil
+}
+
+// constants are a compile-time operand's literals by parameter, with their
+// bytes as a weight file holds them.
+func (d *side) constants(name string) (map[string]*mil.Literal, error) {
+	op := d.scope.Producer(name)
+	if op == nil || !d.scope.Constant(name) {
+		return nil, fmt.Errorf("%w: %s is no constant", ErrBisect, name)
+	}
+	if op.Val != nil {
+		return map[string]*mil.Literal{"val": op.Val}, nil
+	}
+	out := map[string]*mil.Literal{}
+	for _, a := range op.Args {
+		if lit := d.scope.Params(op).Literal(a.Param); lit != nil {
+			out[a.Param] = lit
+		}
+	}
+	return out, nil
+}
+
+// describe names a side for people: package, function, plane.
+func (d *side) describe(calls string) string {
+	return fmt.Sprintf("%s, function %s%s, plane %s", filepath.Base(d.suite.packageDir()), d.fn.Name, calls, d.suite.opt.Plane.Name())
+}
+
+// sameNorm reports whether both sides write RMSNorm in one form, as far as
+// their records tell.
+func sameNorm(a, b *side) bool { return a.suite.recipe.Norm == b.suite.recipe.Norm }
+
+// sortedKeys is for output that does not depend on a map's order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
