@@ -20,13 +20,28 @@ import (
 // sides that have nothing to compare, or a way of running them that one lacks.
 var ErrBisect = errors.New("cannot bisect")
 
+// ErrNoTrace means that a plane does not show the values of a pass, and that it
+// was given no directory for cut packages.
+var ErrNoTrace = errors.New("this plane shows outputs alone, and needs a directory for cut packages")
+
+// BisectSide is one of the things compared: a shard of an export, or a package
+// that lockstep did not write, on a plane.
+type BisectSide struct {
+	Options
+	// Work is a directory for cut packages: copies of the program whose outputs
+	// are the values to be shown. They are executed in place of tracing, which a
+	// plane that is no coreml.Tracer cannot; they stay there.
+	Work string
+}
+
 // BisectOptions say what is cut down to its first difference.
 type BisectOptions struct {
-	// A is one side; its Layers, Golden and Checkpoint count.
-	A Options
+	// A is one side; its Layers and Golden count, and for the oracle its
+	// Checkpoint.
+	A BisectSide
 	// B is the other: a package, or the same one on another plane. Without it
 	// A's own package is meant, which only Singles and Oracle make a comparison.
-	B *Options
+	B *BisectSide
 	// Oracle compares A with the checkpoint's layers in float64 in place of B.
 	Oracle bool
 
@@ -35,7 +50,7 @@ type BisectOptions struct {
 	// Singles runs B's function of one row once per live row of A's block.
 	Singles bool
 
-	Position int     // of the first row's token
+	Position int     // of the first row's token; negative for the middle of the cache
 	Live     int     // rows that carry a token; 0 stands for as many as fit
 	Scale    float64 // of x, a power of two; 0 stands for 1
 
@@ -45,9 +60,6 @@ type BisectOptions struct {
 
 	// Deep compares every value even where what leaves each layer agrees.
 	Deep bool
-	// Work is a directory for cut packages. They are executed in place of
-	// tracing, which a plane that is no coreml.Tracer cannot; they stay there.
-	Work string
 }
 
 // bisector is a bisection under way.
@@ -89,7 +101,7 @@ func (r *bisector) close() error {
 // inputs.
 func (r *bisector) open(ctx context.Context) (err error) {
 	opt := r.opt
-	if r.a, err = newSide(opt.A, opt.Rows, opt.Work); err != nil {
+	if r.a, err = newSide(opt.A, opt.Rows); err != nil {
 		return fmt.Errorf("A: %w", err)
 	}
 	switch {
@@ -108,13 +120,13 @@ func (r *bisector) open(ctx context.Context) (err error) {
 		if opt.Singles {
 			rows = 1
 		}
-		if r.b, err = newSide(*of, rows, opt.Work); err != nil {
+		if r.b, err = newSide(*of, rows); err != nil {
 			return fmt.Errorf("B: %w", err)
 		}
 		if err := r.comparable(); err != nil {
 			return err
 		}
-		if r.align, err = align(r.a, r.b); err != nil {
+		if r.align, err = align(r.a, r.b, geometry{rows: r.a.rows, singles: opt.Singles}); err != nil {
 			return err
 		}
 	}
@@ -154,15 +166,18 @@ func (r *bisector) comparable() error {
 // inputs makes the passes of both sides.
 func (r *bisector) inputs() error {
 	s, opt := r.a.suite, r.opt
-	live := opt.Live
+	live, pos := opt.Live, opt.Position
+	if pos < 0 {
+		pos = s.recipe.Slots / 2
+	}
 	if live == 0 {
-		live = min(r.a.rows, s.recipe.Slots-opt.Position)
+		live = min(r.a.rows, s.recipe.Slots-pos)
 	}
-	if live < 1 || live > r.a.rows || opt.Position < 0 || opt.Position+live > s.recipe.Slots {
+	if live < 1 || live > r.a.rows || pos > s.recipe.Slots-live {
 		return fmt.Errorf("%w: %w: want 1 to %d live rows at a position that leaves them within %d slots, found %d at position %d",
-			ErrBisect, hostinput.ErrContext, r.a.rows, s.recipe.Slots, live, opt.Position)
+			ErrBisect, hostinput.ErrContext, r.a.rows, s.recipe.Slots, live, pos)
 	}
-	rows, err := r.tokens(live)
+	rows, err := r.tokens(pos, live)
 	if err != nil {
 		return err
 	}
@@ -171,11 +186,11 @@ func (r *bisector) inputs() error {
 	for _, name := range stateNames(opt.A.Layers.Len()) {
 		seed[name] = normals(seededStates+" "+name, elements(shape), 1)
 	}
-	r.passA = passes{pos: opt.Position, live: live, rows: rows, rope: s.rope(), seed: seed}
+	r.passA = passes{pos: pos, live: live, rows: rows, rope: s.rope(), seed: seed}
 	r.passB = r.passA
 	r.passB.singles = opt.Singles
 	r.geo = geometry{
-		rows: r.a.rows, live: live, pos: opt.Position, slots: s.recipe.Slots,
+		rows: r.a.rows, live: live, pos: pos, slots: s.recipe.Slots,
 		singles: opt.Singles || opt.Oracle, tolerance: r.tolerance(),
 	}
 	return nil
@@ -183,10 +198,10 @@ func (r *bisector) inputs() error {
 
 // tokens are the hidden states of the live rows: golden activations where there
 // are any, plausible ones else.
-func (r *bisector) tokens(live int) ([][]float16.Float16, error) {
+func (r *bisector) tokens(pos, live int) ([][]float16.Float16, error) {
 	s := r.a.suite
 	n, scale := s.record.Model.Dims.Hidden, r.opt.Scale
-	rows := hiddenRows(fmt.Sprintf("bisect x pos=%d", r.opt.Position), live, n)
+	rows := hiddenRows(fmt.Sprintf("bisect x pos=%d", pos), live, n)
 	if g := r.opt.A.Golden; g != nil {
 		name := goldenName(0, r.opt.A.Layers.Start)
 		values, shape, err := g.Float32(name)

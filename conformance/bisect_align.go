@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"lockstep/internal/mil"
 )
@@ -22,7 +23,7 @@ const maxCells = 1 << 28
 // align matches the ops of two programs in program order: by their names, or,
 // where fewer than half have a namesake, by their types. The ops within norms of
 // different forms share names, but not values, and are left out.
-func align(a, b *side) (*alignment, error) {
+func align(a, b *side, g geometry) (*alignment, error) {
 	if len(a.ops)*len(b.ops) > maxCells {
 		return nil, fmt.Errorf("%w: programs of %d and %d ops are too long to align", ErrBisect, len(a.ops), len(b.ops))
 	}
@@ -30,14 +31,34 @@ func align(a, b *side) (*alignment, error) {
 	byName := func(x, y *mil.Op) bool { return valueName(x) == valueName(y) && !inNorm(x) }
 	al := &alignment{how: "by name", ops: longestCommon(a.ops, b.ops, byName)}
 	if 2*len(al.ops) < max(len(a.ops), len(b.ops)) {
-		al.how = "by program order"
-		al.ops = longestCommon(a.ops, b.ops, func(x, y *mil.Op) bool { return x.Type == y.Type && len(x.Outputs) == len(y.Outputs) })
+		al.byOrder(a, b, g)
 	}
 	if len(al.ops) == 0 {
 		return nil, fmt.Errorf("%w: no op of one program has its like in the other", ErrBisect)
 	}
 	al.values(a, b)
 	return al, nil
+}
+
+// byOrder matches ops of one type. Where the programs are not op for op of the
+// same types, only outputs that can be compared make a match, and even that may
+// be one of two different things.
+func (al *alignment) byOrder(a, b *side, g geometry) {
+	sameType := func(x, y *mil.Op) bool { return x.Type == y.Type && len(x.Outputs) == len(y.Outputs) }
+	if slices.EqualFunc(a.ops, b.ops, sameType) {
+		al.how, al.ops = "by program order, op for op", nil
+		for i := range a.ops {
+			al.ops = append(al.ops, [2]int{i, i})
+		}
+		return
+	}
+	al.how = "by program order, though the ops are not the same"
+	al.ops = longestCommon(a.ops, b.ops, func(x, y *mil.Op) bool {
+		return sameType(x, y) && slices.EqualFunc(x.Outputs, y.Outputs, func(v, w mil.Value) bool {
+			_, _, ok := g.axes(v.Type.Shape, w.Type.Shape)
+			return ok
+		})
+	})
 }
 
 // withinNorm matches what the exporter calls the inner values of a norm.

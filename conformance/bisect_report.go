@@ -212,7 +212,8 @@ func (r *bisector) operand(o *Operand, paired bool, status map[string]ValueStep)
 	return nil
 }
 
-// constants describes how two compile-time operands differ, "" if not.
+// constants describes how two compile-time operands differ, "" if not, or only
+// in the rows of a block and of a single.
 func (r *bisector) constants(a, b string) (string, error) {
 	la, err := r.a.constants(a)
 	if err != nil {
@@ -224,8 +225,11 @@ func (r *bisector) constants(a, b string) (string, error) {
 	}
 	for _, param := range sortedKeys(la) {
 		x, y := la[param], lb[param]
+		if y != nil && r.geo.singles && rowsApart(x.Ints, y.Ints, r.geo.rows) {
+			continue
+		}
 		if y == nil || !x.Type.Equal(y.Type) {
-			return fmt.Sprintf("a constant: %s is %s in A, another in B", param, x.Type), nil
+			return fmt.Sprintf("a constant: %s %s in A, another type in B", param, x.Type), nil
 		}
 		if x.Type.DType == mil.String {
 			if !slices.Equal(x.Strings, y.Strings) {
@@ -241,11 +245,27 @@ func (r *bisector) constants(a, b string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !bytes.Equal(dx, dy) {
-			return "a constant: " + differingBytes(param, x.Type, dx, dy), nil
+		switch {
+		case bytes.Equal(dx, dy):
+		case x.Blob == nil && y.Blob == nil:
+			return fmt.Sprintf("a constant: %s in A, %s in B", r.a.literal(a), r.b.literal(b)), nil
+		default:
+			return fmt.Sprintf("a weight: %s", differingBytes(param, x.Type, dx, dy)), nil
 		}
 	}
 	return "", nil
+}
+
+// rowsApart reports whether two lists of integers differ, but only where a holds
+// rows times what b holds: shapes and bounds of a block and of a single.
+func rowsApart(a, b []int32, rows int) bool {
+	return len(a) > 0 && slices.EqualFunc(a, b, func(x, y int32) bool { return x == y || int64(x) == int64(rows)*int64(y) })
+}
+
+// literal is a constant as the program's print has it, without its name.
+func (d *side) literal(name string) string {
+	_, text, _ := strings.Cut(mil.Line(d.scope.Producer(name)), " = ")
+	return text
 }
 
 // differingBytes counts the elements that differ and shows the first.
@@ -263,16 +283,19 @@ func differingBytes(param string, t mil.Type, a, b []byte) string {
 			}
 		}
 	}
-	text := fmt.Sprintf("%s %s: %d of %d %s differ, the first is %d", param, t, count, len(a)/size, unit, first)
 	show := func(data []byte) string {
-		if t.DType == mil.Float16 {
+		data = data[first*size : (first+1)*size]
+		switch t.DType {
+		case mil.Float16:
 			h := make([]float16.Float16, 1)
-			half.FromBytes(h, data[first*size:])
+			half.FromBytes(h, data)
 			return fmt.Sprintf("%.6g", half.ToFloat64(h[0]))
+		case mil.Int8:
+			return fmt.Sprint(int8(data[0]))
 		}
-		return fmt.Sprintf("%#x", data[first*size:(first+1)*size])
+		return fmt.Sprintf("%#x", data)
 	}
-	return text + fmt.Sprintf(": %s in A, %s in B", show(a), show(b))
+	return fmt.Sprintf("%s %s: %d of %d %s differ, the first is %d: %s in A, %s in B", param, t, count, len(a)/size, unit, first, show(a), show(b))
 }
 
 // suspects are the ops whose values were not compared on the way from those that
@@ -330,7 +353,9 @@ func (f *Found) conclude() string {
 		return fmt.Sprintf("this op: what it computes on agrees, but for %s", strings.Join(differ, ", "))
 	case suspects == 0:
 		return "this op: everything that it computes on agrees"
+	case suspects == 1:
+		return "this op, or the one before it whose value has no counterpart"
 	default:
-		return fmt.Sprintf("this op, or one of %d before it whose values have no counterpart", suspects)
+		return fmt.Sprintf("this op, or one of the %d before it whose values have no counterpart", suspects)
 	}
 }

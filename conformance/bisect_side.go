@@ -32,21 +32,21 @@ type side struct {
 
 	fn    *mil.Function
 	scope *mil.Scope
-	ops   []*mil.Op   // at run time, in program order; writes included
-	layer map[int]int // by index of ops: counted in the shard, shared for what no layer owns
-	ends  []string    // by layer: the value that leaves it, "" if it cannot be told
+	ops   []*mil.Op // at run time, in program order; writes included
+	layer []int     // by op: counted in the shard, or shared
+	ends  []string  // by layer: the value that leaves it, "" if it cannot be told
 }
 
 // shared is the layer of what depends on neither x nor a state.
 const shared = -1
 
 // newSide reads a package; a package that is no package has no side.
-func newSide(opt Options, rows int, work string) (*side, error) {
-	s, err := NewSuite(opt)
+func newSide(opt BisectSide, rows int) (*side, error) {
+	s, err := NewSuite(opt.Options)
 	if err != nil {
 		return nil, err
 	}
-	d := &side{suite: s, rows: rows, work: work}
+	d := &side{suite: s, rows: rows, work: opt.Work}
 	if err := d.read(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(s.packageDir()), errors.Join(err, s.Close()))
 	}
@@ -92,7 +92,7 @@ func (d *side) read() (err error) {
 // Close releases the package.
 func (d *side) Close() error { return d.suite.Close() }
 
-// inputs calls visit for every value that op reads by name.
+// inputsOf calls visit for everything that op reads.
 func inputsOf(op *mil.Op, visit func(param string, at int, b mil.Binding)) {
 	for _, a := range op.Args {
 		for i, b := range a.Bindings {
@@ -102,12 +102,45 @@ func inputsOf(op *mil.Op, visit func(param string, at int, b mil.Binding)) {
 }
 
 // cutIntoLayers finds what leaves each layer without a name to go by: the
-// residual stream is the first value of x's size that is made after one layer
-// has written its states and read after the next one has.
+// residual stream is the first value of x's size that is made from x after one
+// layer has written its states, and read after the next one has.
 func (d *side) cutIntoLayers() {
 	layers := d.suite.opt.Layers.Len()
-	written := make([]int, layers) // place of each layer's last write
-	lastUse := map[string]int{}
+	written, lastUse := d.lastUses(layers)
+	size, own := d.rows*d.suite.record.Model.Dims.Hidden, d.ownOps()
+	d.ends = make([]string, layers)
+	places := make([]int, layers)
+	for l := range layers {
+		places[l] = len(d.ops)
+		if l == layers-1 {
+			d.ends[l] = d.names.of(contract.Hidden)
+			continue
+		}
+		for i := written[l] + 1; i < written[l+1] && d.ends[l] == ""; i++ {
+			for _, v := range d.ops[i].Outputs {
+				if own[i] && elements(v.Type.Shape) == size && lastUse[v.Name] > written[l+1] {
+					d.ends[l], places[l] = v.Name, i
+					break
+				}
+			}
+		}
+	}
+	d.layer = make([]int, len(d.ops))
+	for i := range d.ops {
+		d.layer[i] = shared
+		for l := layers - 1; own[i] && l >= 0; l-- {
+			// Where a layer's end is unknown, its ops count to the next.
+			if i <= places[l] && d.ends[l] != "" {
+				d.layer[i] = l
+			}
+		}
+	}
+}
+
+// lastUses are the place of each layer's last write to a state, and that of the
+// last op that reads a value.
+func (d *side) lastUses(layers int) (written []int, lastUse map[string]int) {
+	written, lastUse = make([]int, layers), map[string]int{}
 	for i, op := range d.ops {
 		inputsOf(op, func(_ string, _ int, b mil.Binding) { lastUse[b.Name] = i })
 		if op.Type != "write_state" {
@@ -120,54 +153,23 @@ func (d *side) cutIntoLayers() {
 			}
 		}
 	}
-	d.ends = make([]string, layers)
-	ends := make([]int, layers) // places
-	for l := range layers {
-		ends[l] = len(d.ops)
-		if l == layers-1 {
-			d.ends[l] = d.names.of(contract.Hidden)
-			continue
-		}
-		for i := written[l] + 1; i < written[l+1] && d.ends[l] == ""; i++ {
-			for _, v := range d.ops[i].Outputs {
-				if elements(v.Type.Shape) == d.rows*d.suite.record.Model.Dims.Hidden && lastUse[v.Name] > written[l+1] {
-					d.ends[l], ends[l] = v.Name, i
-					break
-				}
-			}
-		}
-	}
-	d.assign(ends)
+	return written, lastUse
 }
 
-// assign gives every op its layer: the first that ends at or after it.
-func (d *side) assign(ends []int) {
-	d.layer = map[int]int{}
-	own := map[string]bool{d.names.of(contract.X): true}
+// ownOps marks the ops that depend on x or on a state.
+func (d *side) ownOps() []bool {
+	depends := map[string]bool{d.names.of(contract.X): true}
 	for _, st := range d.fn.States() {
-		own[st.Name] = true
+		depends[st.Name] = true
 	}
+	own := make([]bool, len(d.ops))
 	for i, op := range d.ops {
-		d.layer[i] = shared
-		inputsOf(op, func(_ string, _ int, b mil.Binding) {
-			if own[b.Name] {
-				d.layer[i] = slices.IndexFunc(ends, func(end int) bool { return i <= end })
-			}
-		})
+		inputsOf(op, func(_ string, _ int, b mil.Binding) { own[i] = own[i] || depends[b.Name] })
 		for _, v := range op.Outputs {
-			own[v.Name] = d.layer[i] != shared
+			depends[v.Name] = own[i]
 		}
 	}
-	// Where a layer's end is unknown, its ops count to the next that is known.
-	for l := len(ends) - 2; l >= 0; l-- {
-		if d.ends[l] == "" {
-			for i, of := range d.layer {
-				if of == l {
-					d.layer[i] = l + 1
-				}
-			}
-		}
-	}
+	return own
 }
 
 // passes are what a side executes one after another on one state.
@@ -185,9 +187,6 @@ type captured struct {
 	states snapshot                       // after the last, by the contract's
 	how    string                         // "traced" or "cut"
 }
-
-// errNotShown means that a plane cannot show what is asked for.
-var errNotShown = errors.New("this plane shows no value but outputs")
 
 // capture executes the passes and keeps the wanted values.
 func (d *side) capture(ctx context.Context, p passes, want []string) (*captured, error) {
@@ -291,7 +290,7 @@ func (d *side) pass(ctx context.Context, fn coreml.Function, st coreml.State, p 
 	} else {
 		tracer, ok := fn.(coreml.Tracer)
 		if !ok {
-			return nil, fmt.Errorf("plane %s: %w; name a directory for cut packages", d.suite.opt.Plane.Name(), errNotShown)
+			return nil, fmt.Errorf("plane %s: %w", d.suite.opt.Plane.Name(), ErrNoTrace)
 		}
 		wanted := map[string]bool{}
 		for _, name := range want {
@@ -309,7 +308,7 @@ func (d *side) pass(ctx context.Context, fn coreml.Function, st coreml.State, p 
 	}
 	for _, name := range want {
 		if _, ok := values[name]; !ok {
-			return nil, fmt.Errorf("%w: function %s: the plane has not shown value %s", errNotShown, d.fn.Name, name)
+			return nil, fmt.Errorf("%w: function %s: plane %s has not shown value %s", ErrBisect, d.fn.Name, d.suite.opt.Plane.Name(), name)
 		}
 	}
 	return values, nil

@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,7 +11,6 @@ import (
 
 	"lockstep/conformance"
 	"lockstep/conformance/mutant"
-	"lockstep/coreml"
 	"lockstep/exporter"
 	"lockstep/fixtures"
 )
@@ -27,14 +27,14 @@ func bisectBase(t *testing.T, n exporter.Norm) (subject, mutant.Base) {
 }
 
 // sideOf is a subject's export as a side.
-func sideOf(s subject) conformance.Options {
-	opt := s.options(tail)
+func sideOf(s subject) conformance.BisectSide {
+	opt := conformance.BisectSide{Options: s.options(tail)}
 	opt.Golden = nil
 	return opt
 }
 
 // plant makes a mutant and returns it as a side.
-func plant(t *testing.T, s subject, b mutant.Base, name string) conformance.Options {
+func plant(t *testing.T, s subject, b mutant.Base, name string) conformance.BisectSide {
 	t.Helper()
 	for _, m := range mutant.Catalogue() {
 		if m.Name == name {
@@ -47,7 +47,7 @@ func plant(t *testing.T, s subject, b mutant.Base, name string) conformance.Opti
 		}
 	}
 	require.Fail(t, "no such mutant", name)
-	return conformance.Options{}
+	return conformance.BisectSide{}
 }
 
 func bisect(t *testing.T, opt conformance.BisectOptions) *conformance.Bisection {
@@ -153,10 +153,13 @@ func TestBisectHost(t *testing.T) {
 	} {
 		t.Run(tt.mutant, func(t *testing.T) {
 			faulty := plant(t, s, b, tt.mutant)
-			out := bisect(t, conformance.BisectOptions{A: sideOf(s), B: &faulty, Work: t.TempDir()})
+			_, err := conformance.Bisect(context.Background(), conformance.BisectOptions{A: sideOf(s), B: &faulty})
+			require.ErrorIs(t, err, conformance.ErrNoTrace)
+			faulty.Work = t.TempDir()
+			out := bisect(t, conformance.BisectOptions{A: sideOf(s), B: &faulty})
 			require.NotNil(t, out.Found)
 			assert.Equal(t, tt.value, out.Found.Step.Name)
-			assert.Equal(t, "cut", out.WayA)
+			assert.Equal(t, []string{"traced", "cut"}, []string{out.WayA, out.WayB})
 		})
 	}
 }
@@ -166,7 +169,7 @@ func TestBisectHost(t *testing.T) {
 func TestBisectAgrees(t *testing.T) {
 	s, _ := bisectBase(t, exporter.LayerNormConcat)
 	itself := sideOf(s)
-	norms := map[exporter.Norm]conformance.Options{}
+	norms := map[exporter.Norm]conformance.BisectSide{}
 	for _, n := range []exporter.Norm{exporter.Clamped, exporter.Prescaled} {
 		other, _ := bisectBase(t, n)
 		norms[n] = sideOf(other)
@@ -214,19 +217,41 @@ func TestBisectAgrees(t *testing.T) {
 	}
 }
 
-// noTrace hides that a plane can trace.
-type noTrace struct{ coreml.Plane }
-
-type noTracePackage struct{ coreml.Package }
-
-type noTraceFunction struct{ coreml.Function }
-
-func (p noTrace) Open(ctx context.Context, dir string) (coreml.Package, error) {
-	pkg, err := p.Plane.Open(ctx, dir)
-	return noTracePackage{pkg}, err
-}
-
-func (p noTracePackage) Function(ctx context.Context, name string) (coreml.Function, error) {
-	fn, err := p.Package.Function(ctx, name)
-	return noTraceFunction{fn}, err
+// TestCutsShowWhatTracesShow: every value of a cut package is, bit for bit, the
+// one that the reference plane traces in the whole.
+func TestCutsShowWhatTracesShow(t *testing.T) {
+	sides := map[string]conformance.BisectSide{
+		"built": foreignSide(t, "built", nil), "traced": foreignSide(t, "traced", tracedNames()),
+		"traced_lut4_group": foreignSide(t, "traced_lut4_group", nil),
+	}
+	for _, n := range exporter.Norms() {
+		s, _ := bisectBase(t, n)
+		sides[string(n)] = sideOf(s)
+	}
+	for name, side := range sides {
+		t.Run(name, func(t *testing.T) {
+			cuts := side
+			cuts.Work = filepath.Join(t.TempDir(), "work")
+			for _, live := range []int{1, 4} {
+				if name == "traced_lut4_group" && live == 1 {
+					continue // its one function has four rows
+				}
+				opt := conformance.BisectOptions{A: side, B: &cuts, Rows: live, Live: live, Position: 32, Deep: true}
+				out := bisect(t, opt)
+				assert.Nil(t, out.Found)
+				assert.Equal(t, []string{"traced", "cut"}, []string{out.WayA, out.WayB})
+				assert.Equal(t, "exact: every bit", out.Tolerance)
+				require.GreaterOrEqual(t, len(out.Values), 100)
+				for _, v := range out.Values {
+					assert.NotNil(t, v.Measure, v.Name)
+				}
+				first, err := os.ReadDir(cuts.Work)
+				require.NoError(t, err)
+				bisect(t, opt)
+				again, err := os.ReadDir(cuts.Work)
+				require.NoError(t, err)
+				assert.Len(t, again, len(first), "the same cuts are found again")
+			}
+		})
+	}
 }

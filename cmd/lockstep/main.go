@@ -28,6 +28,7 @@ type cli struct {
 	Export  exportCommand  `cmd:"" help:"Write one shard as a Core ML package, with its record."`
 	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict."`
 	Ranges  rangesCommand  `cmd:"" help:"Show how large every value of a shard becomes, and its headroom to float16's largest."`
+	Bisect  bisectCommand  `cmd:"" help:"Cut a shard by layer, then by op, to the first value that differs between two packages, a block and singles, or a package and the oracle."`
 	Run     runCommand     `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
 	Inspect inspectCommand `cmd:"" help:"Show what is in a package."`
 
@@ -36,7 +37,7 @@ type cli struct {
 
 // Help implements kong.HelpProvider.
 func (cli) Help() string {
-	return "Exit codes: 0 done (gate: pass, or an accepted partial); 1 gate: fail; 3 gate: partial; " +
+	return "Exit codes: 0 done (gate: pass, or an accepted partial); 1 gate: fail, bisect: a difference; 3 gate: partial; " +
 		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten."
 }
 

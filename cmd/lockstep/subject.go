@@ -76,11 +76,16 @@ func (f *subjectFlags) names() (map[string]string, error) {
 	if f.Checkpoint == "" {
 		return nil, &flagError{"--package", "--checkpoint beside it, to tell the model from", "none"}
 	}
+	return readNames("--map", f.Map)
+}
+
+// readNames reads pairs of a contract's name and a package's own.
+func readNames(flag string, pairs []string) (map[string]string, error) {
 	names := map[string]string{}
-	for _, pair := range f.Map {
+	for _, pair := range pairs {
 		name, own, ok := strings.Cut(pair, "=")
 		if _, twice := names[name]; !ok || name == "" || own == "" || twice {
-			return nil, &flagError{"--map", "NAME=OWN, each name of the contract once", fmt.Sprintf("%q", pair)}
+			return nil, &flagError{flag, "NAME=OWN, each name of the contract once", fmt.Sprintf("%q", pair)}
 		}
 		names[name] = own
 	}

@@ -1,0 +1,96 @@
+package conformance_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"lockstep/conformance"
+	"lockstep/exporter"
+)
+
+// foreignSide is a package of fixtures/foreign as a side.
+func foreignSide(t *testing.T, file string, names map[string]string) conformance.BisectSide {
+	t.Helper()
+	opt := sideOf(nanoSubject(t, exporter.Int8, exporter.LayerNormConcat))
+	opt.Dir, opt.Package, opt.Names = "", filepath.Join(foreignPackages, file+".mlpackage"), names
+	return opt
+}
+
+// TestBisectForeignTwin: the faulty twin is right at T=1, and its op names are
+// numbered anew; the reshape that mixes rows is found all the same.
+func TestBisectForeignTwin(t *testing.T) {
+	built, twin := foreignSide(t, "built", nil), foreignSide(t, "built_head_token_dim", nil)
+	for name, opt := range map[string]conformance.BisectOptions{
+		"against its sound twin": {A: built, B: &twin},
+		"against its singles":    {A: twin, Singles: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := bisect(t, opt)
+			require.NotNil(t, out.Found)
+			assert.Equal(t, "layer 30", out.Found.Layer)
+			assert.Equal(t, "reshape", out.Found.Step.Op)
+			assert.Equal(t, "reshape_3", out.Found.Step.Name)
+			assert.Equal(t, []int{0, 0, 1, 0}, out.Found.Step.Measure.First.At)
+			assert.Equal(t, 1, out.Found.Step.Measure.First.Row)
+			assert.Equal(t, 129, out.Found.Step.Measure.First.Position)
+		})
+	}
+	out := bisect(t, conformance.BisectOptions{A: built, B: &twin, Rows: 1, Deep: true})
+	assert.Nil(t, out.Found, "at T=1 both are right")
+}
+
+// TestBisectForeignAgrees: sound packages that lockstep did not write agree with
+// themselves, row by row, in every form.
+func TestBisectForeignAgrees(t *testing.T) {
+	for _, tt := range []struct {
+		file  string
+		names map[string]string
+		inner int // values compared inside, at least
+	}{
+		{"built", nil, 150},
+		{"built_int4_block", nil, 150},
+		{"built_lut6", nil, 150},
+		{"traced", tracedNames(), 100},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			side := foreignSide(t, tt.file, tt.names)
+			out := bisect(t, conformance.BisectOptions{A: side, Singles: true, Deep: true, Position: 32})
+			assert.Nil(t, out.Found)
+			assert.GreaterOrEqual(t, len(out.Values), tt.inner)
+			compared := 0
+			for _, v := range out.Values {
+				if v.NotCompared == "" {
+					compared++
+				}
+			}
+			assert.GreaterOrEqual(t, compared, tt.inner, "of %d", len(out.Values))
+			require.Len(t, out.Path, 2)
+			for _, l := range out.Path {
+				require.Len(t, l.Values, 3)
+				assert.Empty(t, l.Values[0].NotCompared)
+			}
+		})
+	}
+}
+
+// TestBisectForeignAgainst: packages of different hands are compared where they
+// agree on what is what.
+func TestBisectForeignAgainst(t *testing.T) {
+	s, _ := bisectBase(t, exporter.LayerNormConcat)
+	own, built := sideOf(s), foreignSide(t, "built", nil)
+	out := bisect(t, conformance.BisectOptions{A: own, B: &built})
+	t.Log(out.Aligned, out.Tolerance)
+	assert.Nil(t, out.Found)
+	for _, file := range []string{"built", "built_int8_tensor"} {
+		out = bisect(t, conformance.BisectOptions{A: foreignSide(t, file, nil), Oracle: true})
+		assert.Nil(t, out.Found, file)
+		assert.Positive(t, out.Path[1].Values[0].Measure.Compared)
+		t.Log(file, out.Tolerance, float64(out.Path[1].Values[0].Measure.Relative))
+	}
+	traced := foreignSide(t, "traced", tracedNames())
+	out = bisect(t, conformance.BisectOptions{A: traced, Oracle: true, Position: 32})
+	t.Log(out.Found, out.Path[1].Values[0])
+}
