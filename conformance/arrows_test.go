@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 		"coreml", "coreml/reference/kernel", "internal/half", "internal/elementary", "internal/mil", "internal/mlpackage",
 		"internal/mlpackage/milpb", "internal/strictjson",
 	},
+	"lockstep/conformance/cut":    {"internal/mil", "internal/mlpackage", "internal/mlpackage/milpb", "internal/strictjson", "internal/durable"},
 	"lockstep/conformance/oracle": {"internal/checkpoint", "internal/safetensors", "internal/gguf", "internal/strictjson", "internal/elementary", "internal/half"},
 }
 

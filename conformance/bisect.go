@@ -242,10 +242,10 @@ const (
 // of what is meant to be the same arithmetic, a relative one of what is not.
 func (r *bisector) tolerance() Tolerance {
 	a := r.a.suite
-	precisions := []exporter.Precision{a.recipe.Precision}
+	precisions := []exporter.Precision{a.passPrecision()}
 	if r.b != nil {
 		b := r.b.suite
-		precisions = append(precisions, b.recipe.Precision)
+		precisions = []exporter.Precision{a.recipe.Precision, b.recipe.Precision}
 		same := sameNorm(r.a, r.b) && a.opt.Plane.Name() == b.opt.Plane.Name() && a.recipe.Precision == b.recipe.Precision
 		if same {
 			precisions = nil
@@ -280,6 +280,9 @@ func (r *bisector) describe() {
 	}
 	if r.oracle != nil {
 		r.out.B, r.out.Aligned = "the oracle: the checkpoint's layers in float64", "by the exporter's names"
+		if r.a.suite.compressed() {
+			r.out.B += ", over the weights that A stores"
+		}
 		return
 	}
 	calls := ""

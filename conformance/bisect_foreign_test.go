@@ -77,20 +77,28 @@ func TestBisectForeignAgrees(t *testing.T) {
 }
 
 // TestBisectForeignAgainst: packages of different hands are compared where they
-// agree on what is what.
+// agree on what is what: what leaves the layers always is.
 func TestBisectForeignAgainst(t *testing.T) {
 	s, _ := bisectBase(t, exporter.LayerNormConcat)
-	own, built := sideOf(s), foreignSide(t, "built", nil)
-	out := bisect(t, conformance.BisectOptions{A: own, B: &built})
-	t.Log(out.Aligned, out.Tolerance)
-	assert.Nil(t, out.Found)
-	for _, file := range []string{"built", "built_int8_tensor"} {
-		out = bisect(t, conformance.BisectOptions{A: foreignSide(t, file, nil), Oracle: true})
-		assert.Nil(t, out.Found, file)
-		assert.Positive(t, out.Path[1].Values[0].Measure.Compared)
-		t.Log(file, out.Tolerance, float64(out.Path[1].Values[0].Measure.Relative))
+	own, built, traced := sideOf(s), foreignSide(t, "built", nil), foreignSide(t, "traced", tracedNames())
+	for name, opt := range map[string]conformance.BisectOptions{
+		"an export and a float16 package": {A: own, B: &built},
+		"a package and the oracle":        {A: built, Oracle: true},
+		"int8 and the oracle":             {A: foreignSide(t, "built_int8_tensor", nil), Oracle: true},
+		"int4 and the oracle":             {A: foreignSide(t, "built_int4_block", nil), Oracle: true},
+		"traced and the oracle":           {A: traced, Oracle: true, Position: 32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := bisect(t, opt)
+			assert.Nil(t, out.Found)
+			require.Len(t, out.Path, 2)
+			for _, l := range out.Path {
+				for _, v := range l.Values {
+					require.NotNil(t, v.Measure, v.Name)
+					assert.Positive(t, float64(v.Measure.Relative), v.Name)
+				}
+			}
+			t.Logf("%s, relative %.3g", out.Tolerance, float64(out.Path[1].Values[0].Measure.Relative))
+		})
 	}
-	traced := foreignSide(t, "traced", tracedNames())
-	out = bisect(t, conformance.BisectOptions{A: traced, Oracle: true, Position: 32})
-	t.Log(out.Found, out.Path[1].Values[0])
 }

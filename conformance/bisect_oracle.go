@@ -13,7 +13,8 @@ import (
 )
 
 // oracleSide is the other side where there is no package: what the checkpoint's
-// layers come to, token by token.
+// layers come to, token by token. As in the gate, a package without a record
+// whose weights are compressed is held against its own weights.
 type oracleSide struct {
 	side   *side // A, whose names are looked up
 	start  int   // first layer
@@ -31,9 +32,9 @@ type oracleValue struct {
 func newOracleSide(ctx context.Context, d *side, p passes) (*oracleSide, error) {
 	s := d.suite
 	o := &oracleSide{side: d, start: s.opt.Layers.Start, layers: s.opt.Layers.Len()}
-	model, err := oracle.Load(ctx, s.opt.Checkpoint, s.opt.Layers.Start, s.opt.Layers.End)
+	model, err := s.oracle(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("oracle: %w", err)
+		return nil, err
 	}
 	if o.cache, err = s.seededCache(model, p.seed); err != nil {
 		return nil, err

@@ -97,6 +97,9 @@ type Operand struct {
 	What   string `json:"what"` // what was found of it
 }
 
+// notCompared begins what is said of an operand that neither agrees nor not.
+const notCompared = "not compared"
+
 // agreedShown bounds Found.Agreed.
 const agreedShown = 5
 
@@ -189,9 +192,12 @@ func (r *bisector) operand(o *Operand, paired bool, status map[string]ValueStep)
 		if counterpart = o.B; paired {
 			counterpart = r.b.names.of(r.a.names.contractName(o.A))
 		}
+	case r.a.scope.Constant(o.A) && !paired:
+		o.What = notCompared + ": a constant"
+		return nil
 	case r.a.scope.Constant(o.A):
-		if !paired || r.b.scope == nil || !r.b.scope.Constant(o.B) {
-			o.What = "a constant that B does not have as one"
+		if !r.b.scope.Constant(o.B) {
+			o.What = "a constant, and none in B"
 			return nil
 		}
 		what, err := r.constants(o.A, o.B)
@@ -201,7 +207,7 @@ func (r *bisector) operand(o *Operand, paired bool, status map[string]ValueStep)
 		}
 		return err
 	case !compared || s.NotCompared != "":
-		o.What = "not compared: it has no counterpart"
+		o.What = notCompared + ": it has no counterpart"
 		return nil
 	default:
 		o.Agrees, o.What = true, "agrees"
@@ -344,13 +350,15 @@ func writeBefore(ops []*mil.Op, state string) *mil.Op {
 func (f *Found) conclude() string {
 	var differ []string
 	for _, o := range f.Operands {
-		if !o.Agrees && !strings.HasPrefix(o.What, "not compared") {
+		if !o.Agrees && !strings.HasPrefix(o.What, notCompared) {
 			differ = append(differ, o.Param+" "+o.A)
 		}
 	}
 	switch suspects := max(len(f.SuspectsA), len(f.SuspectsB)); {
 	case len(differ) > 0 && f.LineB != "" && suspects == 0:
 		return fmt.Sprintf("this op: what it computes on agrees, but for %s", strings.Join(differ, ", "))
+	case suspects == 0 && f.LineB == "":
+		return "this op, or a constant that it reads: the values that it computes on agree"
 	case suspects == 0:
 		return "this op: everything that it computes on agrees"
 	case suspects == 1:

@@ -335,7 +335,7 @@ func (d *side) constants(name string) (map[string]*mil.Literal, error) {
 
 // describe names a side for people: package, function, plane.
 func (d *side) describe(calls string) string {
-	return fmt.Sprintf("%s, function %s%s, plane %s", filepath.Base(d.suite.packageDir()), d.fn.Name, calls, d.suite.opt.Plane.Name())
+	return fmt.Sprintf("%s, function %s%s, plane %s", d.suite.packageDir(), d.fn.Name, calls, d.suite.opt.Plane.Name())
 }
 
 // sameNorm reports whether both sides write RMSNorm in one form, as far as

@@ -12,6 +12,9 @@ import (
 // agreedLines bounds the values that are drawn before the one that parts.
 const agreedLines = 4
 
+// suspectLines bounds the ops that are printed of those that may be to blame.
+const suspectLines = 12
+
 // printBisection draws the path to the first difference, and what was found.
 func printBisection(w io.Writer, b *conformance.Bisection, verbose bool) error {
 	fmt.Fprintf(w, "bisect   A  %s, %s\n         B  %s, %s\n", b.A, b.WayA, b.B, b.WayB)
@@ -25,7 +28,7 @@ func printBisection(w io.Writer, b *conformance.Bisection, verbose bool) error {
 		last := i == len(b.Path)-1
 		fmt.Fprintf(t, "         %s %s\t%s\t%s\n", branch(last), l.Name, word(l.Agrees), leaving(l))
 		if len(b.Values) > 0 && l.Name == b.Cut || last && b.Cut != "" && b.Cut != l.Name {
-			drawValues(t, b.Values, stem(last), verbose)
+			drawValues(t, b.Values, indent(last), verbose)
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -49,7 +52,7 @@ func branch(last bool) string {
 	return "├─"
 }
 
-func stem(last bool) string {
+func indent(last bool) string {
 	if last {
 		return "   "
 	}
@@ -111,14 +114,17 @@ func drawValues(w io.Writer, values []conformance.ValueStep, stem string, verbos
 		if agreed < hidden {
 			text += fmt.Sprintf(", and %d not compared", hidden-agreed)
 		}
-		fmt.Fprintf(w, "         %s├─ %s\tagrees\t\n", stem, text)
+		fmt.Fprintf(w, "         %s├─ %s\tagrees\n", stem, text)
 	}
 	for i, v := range values[hidden:] {
 		verdict := word(v.Agrees)
 		if v.NotCompared != "" {
 			verdict = "-"
 		}
-		fmt.Fprintf(w, "         %s%s %s %s\t%s\t%s\n", stem, branch(hidden+i == len(values)-1), v.Op, v.Name, verdict, amount(v))
+		if note := amount(v); note != "" {
+			verdict += "\t" + note
+		}
+		fmt.Fprintf(w, "         %s%s %s %s\t%s\n", stem, branch(hidden+i == len(values)-1), v.Op, v.Name, verdict)
 	}
 }
 
@@ -152,7 +158,12 @@ func printFound(w io.Writer, f *conformance.Found) error {
 		label string
 		lines []string
 	}{{"A", f.SuspectsA}, {"B", f.SuspectsB}} {
-		for _, line := range list.lines {
+		lines := list.lines
+		if n := len(lines) - suspectLines; n > 0 {
+			fmt.Fprintf(w, "before   %s  (%d more, --json has them)\n", list.label, n)
+			lines = lines[n:]
+		}
+		for _, line := range lines {
 			fmt.Fprintf(w, "before   %s  %s\n", list.label, line)
 		}
 	}

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"lockstep/internal/durable"
@@ -60,8 +62,11 @@ func Write(ctx context.Context, fsys durable.FS, source string, model *mlpackage
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	dir = filepath.Join(work, name)
-	if _, err := fsys.Stat(dir); err == nil {
+	switch _, err := fsys.Stat(dir); {
+	case err == nil:
 		return dir, verify(ctx, dir, files, sum)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("look at %s: %w", dir, err)
 	}
 	if err := durable.EnsureFree(fsys, work, textBytes(files), reserve); err != nil {
 		return "", err
@@ -184,10 +189,11 @@ func verify(ctx context.Context, dir string, files []cutFile, weights string) er
 	if weights != "" {
 		want[mlpackage.WeightsPath] = weights
 	}
-	for path, sum := range want {
+	for _, path := range slices.Sorted(maps.Keys(want)) {
+		sum := want[path]
 		found, _, err := digest(ctx, filepath.Join(dir, filepath.FromSlash(path)))
 		if err == nil && found != sum {
-			err = fmt.Errorf("want sha256 %s, found %s", sum, found)
+			err = fmt.Errorf("%s: want sha256 %s, found %s", path, sum, found)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w, but it is not this cut: %w; move it away and run again", dir, durable.ErrExists, err)

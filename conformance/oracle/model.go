@@ -100,7 +100,7 @@ func (m *Model) Forward(ctx context.Context, x []float64, pos int, cache *Cache)
 	return m.Trace(ctx, x, pos, cache, func(int, Step, []float64) {})
 }
 
-// Trace is Forward that hands observe every value of Steps, layer by layer
+// Trace is Forward that hands observe every Step's value, layer by layer
 // (layer counts as the checkpoint does), as it is computed. observe must neither
 // keep nor change them.
 func (m *Model) Trace(ctx context.Context, x []float64, pos int, cache *Cache, observe func(layer int, step Step, values []float64)) ([]float64, error) {

@@ -23,8 +23,3 @@ const (
 	Down         Step = "down"          // [hidden]
 	Out          Step = "out"           // [hidden], what leaves the layer
 )
-
-// Steps lists the steps in the order in which Trace shows them.
-func Steps() []Step {
-	return []Step{AttnNorm, QKV, Q, NewK, NewV, Probs, Context, AttnOut, AttnResidual, MLPNorm, GateUp, Gate, Up, Act, Down, Out}
-}

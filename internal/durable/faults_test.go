@@ -41,6 +41,31 @@ var earlier = map[string]string{
 
 const weightText = "the weights of two layers, in chunks"
 
+// linkPackage makes a package that shares another one's weights.
+func linkPackage(fsys durable.FS, dir string) error {
+	return locked(fsys, dir, func(l *durable.Lock) (err error) {
+		p, err := l.OpenDir("cut.mlpackage", "cut")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.Close()) }()
+		if err := p.Link("Data/weight.bin", filepath.Join(dir, "other_layers20_24_int8.mlpackage", "weight.bin")); err != nil {
+			return err
+		}
+		w, err := p.File("model.mlmodel", 5)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write([]byte("model")); err != nil {
+			return err
+		}
+		if _, err := w.Finish(); err != nil {
+			return err
+		}
+		return p.Publish()
+	})
+}
+
 func scenarios() []scenario {
 	return []scenario{
 		{
@@ -75,6 +100,15 @@ func scenarios() []scenario {
 				"p.mlpackage/Manifest.json":           "{}",
 				"p.mlpackage/Data/weights/weight.bin": weightText,
 				"p.mlpackage/Data/model.mlmodel":      "model",
+			},
+		},
+		{
+			name:  "linked_package",
+			run:   linkPackage,
+			whole: "cut.mlpackage",
+			finished: map[string]string{
+				"cut.mlpackage/Data/weight.bin": "another package",
+				"cut.mlpackage/model.mlmodel":   "model",
 			},
 		},
 	}

@@ -229,3 +229,36 @@ func TestEnsureFree(t *testing.T) {
 	require.ErrorIs(t, durable.EnsureFree(m, "/out", -1, 1), durable.ErrSize)
 	assert.Empty(t, m.Content(), "nothing was made")
 }
+
+// TestLinkRefuses: only a regular file is shared, under a path of the directory,
+// once, and never in place of something else.
+func TestLinkRefuses(t *testing.T) {
+	m, l := lockedMem(t)
+	put(t, m, "/weights", []byte("w"))
+	put(t, m, "/other", []byte("o"))
+	p, err := l.OpenDir("p", "recipe")
+	require.NoError(t, err)
+	require.NoError(t, p.Link("Data/w", "/weights"))
+	for _, tt := range []struct {
+		rel, source string
+		want        error
+	}{
+		{"Data/w", "/weights", fs.ErrInvalid},
+		{"../w", "/weights", fs.ErrInvalid},
+		{"v", "/missing", fs.ErrNotExist},
+		{"v", "/out", durable.ErrUnsupported},
+	} {
+		assert.ErrorIs(t, p.Link(tt.rel, tt.source), tt.want, "%s from %s", tt.rel, tt.source)
+	}
+	require.NoError(t, p.Publish())
+	assert.Equal(t, "w", string(get(t, m, "/out/p/Data/w")))
+
+	again, err := l.OpenDir("q", "recipe")
+	require.NoError(t, err)
+	require.NoError(t, m.Mkdir(again.Path()+"/Data"))
+	require.NoError(t, m.Link("/weights", again.Path()+"/Data/w"))
+	require.NoError(t, m.Link("/other", again.Path()+"/Data/v"))
+	require.NoError(t, again.Link("Data/w", "/weights"), "what a killed run linked")
+	require.ErrorIs(t, again.Link("Data/v", "/weights"), durable.ErrExists)
+	assert.Equal(t, "o", string(get(t, m, again.Path()+"/Data/v")))
+}
