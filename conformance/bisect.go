@@ -102,7 +102,7 @@ func (r *bisector) close() error {
 func (r *bisector) open(ctx context.Context) (err error) {
 	opt := r.opt
 	if r.a, err = newSide(opt.A, opt.Rows); err != nil {
-		return fmt.Errorf("A: %w", err)
+		return fmt.Errorf("side A: %w", err)
 	}
 	switch {
 	case opt.Oracle && (opt.B != nil || opt.Singles):
@@ -121,7 +121,7 @@ func (r *bisector) open(ctx context.Context) (err error) {
 			rows = 1
 		}
 		if r.b, err = newSide(*of, rows); err != nil {
-			return fmt.Errorf("B: %w", err)
+			return fmt.Errorf("side B: %w", err)
 		}
 		if err := r.comparable(); err != nil {
 			return err
@@ -406,7 +406,7 @@ func (r *bisector) hasCounterpart(name string) bool {
 // counterparts.
 func (r *bisector) captureBoth(ctx context.Context, names []string) (a, b *captured, err error) {
 	if a, err = r.a.capture(ctx, r.passA, names); err != nil {
-		return nil, nil, fmt.Errorf("A: %w", err)
+		return nil, nil, fmt.Errorf("side A: %w", err)
 	}
 	if r.oracle != nil {
 		return a, &captured{how: "computed"}, nil
@@ -418,7 +418,7 @@ func (r *bisector) captureBoth(ctx context.Context, names []string) (a, b *captu
 		}
 	}
 	if b, err = r.b.capture(ctx, r.passB, theirs); err != nil {
-		return nil, nil, fmt.Errorf("B: %w", err)
+		return nil, nil, fmt.Errorf("side B: %w", err)
 	}
 	return a, b, nil
 }

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"lockstep/conformance"
+	"lockstep/conformance/mutant"
 	"lockstep/exporter"
 )
 
@@ -101,4 +103,46 @@ func TestBisectForeignAgainst(t *testing.T) {
 			t.Logf("%s, relative %.3g", out.Tolerance, float64(out.Path[1].Values[0].Measure.Relative))
 		})
 	}
+}
+
+// TestBisectForeignFaults: faults in packages that coremltools built are found
+// where they were put, too.
+func TestBisectForeignFaults(t *testing.T) {
+	type place struct{ op, value, operand string }
+	want := map[string]place{
+		"rope_turned_back":       {"sub", "sub_0", ""},
+		"mask_ignored":           {"add", "add_4", "attn_mask"},
+		"weight_transposed":      {"conv", "conv_1", "conv_1_weight_0"},
+		"linear_transposed":      {"linear", "linear_1_cast_fp16", "attention_0_out_weight_to_fp16"},
+		"score_scale_larger":     {"mul", "mul_6", "mul_6_y_0"},
+		"block_scales_shifted":   {"conv", "conv_0", "conv_0_weight_0_quantized"},
+		"table_entries_swapped":  {"conv", "conv_1", "conv_1_weight_0_palettized"},
+		"tables_shifted":         {"linear", "linear_1_cast_fp16", "attention_0_out_weight_to_fp16_palettized"},
+		"table_scale_larger":     {"linear", "linear_0_cast_fp16", "attention_0_qkv_weight_to_fp16_palettized"},
+		"scales_of_neighbour":    {"linear", "linear_0_cast_fp16", "attention_0_qkv_weight_to_fp16_quantized"},
+		"scales_a_little_larger": {"linear", "linear_0_cast_fp16", "attention_0_qkv_weight_to_fp16_quantized"},
+		"zero_points_off_by_one": {"linear", "linear_0_cast_fp16", "attention_0_qkv_weight_to_fp16_quantized"},
+	}
+	for _, m := range mutant.ForeignCatalogue() {
+		place, ok := want[m.Name]
+		if !ok {
+			continue
+		}
+		delete(want, m.Name)
+		t.Run(m.Name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), m.Package+".mlpackage")
+			names, err := mutant.MakeForeign(os.DirFS(foreignPackages), m, dir)
+			require.NoError(t, err)
+			faulty := foreignSide(t, m.Package, names)
+			faulty.Package = dir
+			out := bisect(t, conformance.BisectOptions{A: foreignSide(t, m.Package, m.Names), B: &faulty, Position: 32})
+			require.NotNil(t, out.Found)
+			assert.Equal(t, place.op, out.Found.Step.Op)
+			assert.Equal(t, place.value, out.Found.Step.Name)
+			for _, o := range out.Found.Operands {
+				assert.Equal(t, o.A != place.operand, o.Agrees, "%s: %s", o.A, o.What)
+			}
+		})
+	}
+	assert.Empty(t, want, "faults that the catalogue does not have")
 }

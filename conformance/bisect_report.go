@@ -221,14 +221,7 @@ func (r *bisector) operand(o *Operand, paired bool, status map[string]ValueStep)
 // constants describes how two compile-time operands differ, "" if not, or only
 // in the rows of a block and of a single.
 func (r *bisector) constants(a, b string) (string, error) {
-	la, err := r.a.constants(a)
-	if err != nil {
-		return "", err
-	}
-	lb, err := r.b.constants(b)
-	if err != nil {
-		return "", err
-	}
+	la, lb := r.a.constants(a), r.b.constants(b)
 	for _, param := range sortedKeys(la) {
 		x, y := la[param], lb[param]
 		if y != nil && r.geo.singles && rowsApart(x.Ints, y.Ints, r.geo.rows) {
@@ -253,7 +246,7 @@ func (r *bisector) constants(a, b string) (string, error) {
 		}
 		switch {
 		case bytes.Equal(dx, dy):
-		case x.Blob == nil && y.Blob == nil:
+		case param == "val" && x.Blob == nil && y.Blob == nil:
 			return fmt.Sprintf("a constant: %s in A, %s in B", r.a.literal(a), r.b.literal(b)), nil
 		default:
 			return fmt.Sprintf("a weight: %s", differingBytes(param, x.Type, dx, dy)), nil

@@ -314,23 +314,29 @@ func (d *side) pass(ctx context.Context, fn coreml.Function, st coreml.State, p 
 	return values, nil
 }
 
-// constants are a compile-time operand's literals by parameter, with their
-// bytes as a weight file holds them.
-func (d *side) constants(name string) (map[string]*mil.Literal, error) {
-	op := d.scope.Producer(name)
-	if op == nil || !d.scope.Constant(name) {
-		return nil, fmt.Errorf("%w: %s is no constant", ErrBisect, name)
-	}
-	if op.Val != nil {
-		return map[string]*mil.Literal{"val": op.Val}, nil
-	}
+// constants are the literals that a compile-time operand is made of, by
+// parameter; a parameter that is made in turn has its own after a dot.
+func (d *side) constants(name string) map[string]*mil.Literal {
 	out := map[string]*mil.Literal{}
-	for _, a := range op.Args {
-		if lit := d.scope.Params(op).Literal(a.Param); lit != nil {
-			out[a.Param] = lit
-		}
+	d.collect(out, "", d.scope.Producer(name))
+	return out
+}
+
+func (d *side) collect(out map[string]*mil.Literal, prefix string, op *mil.Op) {
+	if op.Val != nil {
+		out[prefix+"val"] = op.Val
 	}
-	return out, nil
+	inputsOf(op, func(param string, _ int, b mil.Binding) {
+		next := d.scope.Producer(b.Name)
+		switch {
+		case b.Literal != nil:
+			out[prefix+param] = b.Literal
+		case next != nil && next.Val != nil:
+			out[prefix+param] = next.Val
+		case next != nil:
+			d.collect(out, prefix+param+".", next)
+		}
+	})
 }
 
 // describe names a side for people: package, function, plane.

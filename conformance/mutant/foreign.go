@@ -56,7 +56,9 @@ func (m Foreign) Sound() Foreign {
 	return Foreign{Mutant: Mutant{Name: soundName + " " + fixture}, Package: fixture, Names: m.Names}
 }
 
-func runForeign(ctx context.Context, base Base, packages fs.FS, m Foreign, dir string) (*Kill, error) {
+// MakeForeign plants the fault into a copy of the fixture in dir, which must not
+// exist, and returns how its names are mapped. packages holds the fixtures.
+func MakeForeign(packages fs.FS, m Foreign, dir string) (map[string]string, error) {
 	files, err := readFixture(packages, m.Package)
 	if err != nil {
 		return nil, err
@@ -89,6 +91,14 @@ func runForeign(ctx context.Context, base Base, packages fs.FS, m Foreign, dir s
 		if err := durable.WriteNew(durable.OS{}, path, content); err != nil {
 			return nil, err
 		}
+	}
+	return names, nil
+}
+
+func runForeign(ctx context.Context, base Base, packages fs.FS, m Foreign, dir string) (*Kill, error) {
+	names, err := MakeForeign(packages, m, dir)
+	if err != nil {
+		return nil, err
 	}
 	opt := options(base, "")
 	opt.Package, opt.Names = dir, names
