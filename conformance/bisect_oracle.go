@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -62,8 +61,9 @@ func (o *oracleSide) find(name string) (int, oracleValue, bool) {
 	if l := slices.Index(o.side.ends, name); l >= 0 {
 		return l, oracleValue{oracle.Out, 1}, true
 	}
-	l, part, ok := trimLayer(name, o.layers)
-	if !ok {
+	at := placeByName(name, 0, o.layers)
+	l, part := at.layer, at.value
+	if l == noLayer {
 		return 0, oracleValue{}, false
 	}
 	if strings.HasPrefix(part, "probs_") {
@@ -165,14 +165,4 @@ func (o *oracleSide) state(name string) tensorData {
 		return tensorData{} // not reached: the name is one of stateNames
 	}
 	return tensorData{wide: values}
-}
-
-// trimLayer cuts a value's name in the exporter's layer and part.
-func trimLayer(name string, layers int) (layer int, part string, ok bool) {
-	for l := range layers {
-		if rest, found := strings.CutPrefix(name, fmt.Sprintf("layers_%d_", l)); found {
-			return l, rest, true
-		}
-	}
-	return 0, "", false
 }

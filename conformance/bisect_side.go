@@ -290,7 +290,7 @@ func (d *side) pass(ctx context.Context, fn coreml.Function, st coreml.State, p 
 	} else {
 		tracer, ok := fn.(coreml.Tracer)
 		if !ok {
-			return nil, fmt.Errorf("plane %s: %w", d.suite.opt.Plane.Name(), ErrNoTrace)
+			return nil, fmt.Errorf("plane %s: %w; a bisection needs a directory for cut packages", d.suite.opt.Plane.Name(), ErrOutputsOnly)
 		}
 		wanted := map[string]bool{}
 		for _, name := range want {

@@ -157,7 +157,7 @@ func TestBisectHost(t *testing.T) {
 		t.Run(tt.mutant, func(t *testing.T) {
 			faulty := plant(t, s, b, tt.mutant)
 			_, err := conformance.Bisect(context.Background(), conformance.BisectOptions{A: sideOf(s), B: &faulty})
-			require.ErrorIs(t, err, conformance.ErrNoTrace)
+			require.ErrorIs(t, err, conformance.ErrOutputsOnly)
 			faulty.Work = t.TempDir()
 			out := bisect(t, conformance.BisectOptions{A: sideOf(s), B: &faulty})
 			require.NotNil(t, out.Found)
