@@ -41,7 +41,8 @@ func (b *budget) take(bytes int64) error {
 	return nil
 }
 
-// floatBytes is the size of n float32 values. n, an element count of a checked
+// floatBytes is the size of n elements of a value, 4 bytes each whatever their
+// type. n, an element count of a checked
 // program, is below 2^56.
 func floatBytes(n int) int64 { return 4 * int64(n) }
 
@@ -59,13 +60,10 @@ func (c *compiler) define(name string, t mil.Type) int {
 	return v
 }
 
-// result defines the op's i-th output.
-func (c *compiler) result(i int) (int, error) {
+// result defines the op's i-th output, in a buffer of its own.
+func (c *compiler) result(i int) int {
 	out := c.op.Outputs[i]
-	if out.Type.DType != mil.Float16 {
-		return 0, fmt.Errorf("%w: value %q: want float16, found %s", ErrProgram, out.Name, out.Type)
-	}
-	return c.define(out.Name, out.Type), nil
+	return c.define(out.Name, out.Type)
 }
 
 // share defines the op's i-th output as a part of v's buffer. mayShare has to

@@ -113,6 +113,9 @@ func (c *compiler) outputs() error {
 		if err != nil {
 			return fmt.Errorf("output: %w", err)
 		}
+		if t := c.values[v].typ; t.DType != mil.Float16 {
+			return fmt.Errorf("%w: output %q: want float16, found %s", ErrProgram, name, t)
+		}
 		feature := coreml.Feature{Name: name, Shape: slices.Clone(c.values[v].typ.Shape)}
 		c.fn.sig.Outputs = append(c.fn.sig.Outputs, feature)
 		c.fn.outputs = append(c.fn.outputs, port{feature, v})
@@ -155,8 +158,16 @@ func (c *compiler) compileOp() error {
 		return c.linear()
 	case "matmul":
 		return c.matmul()
+	case "scaled_dot_product_attention":
+		return c.attention()
 	case "add", "sub", "mul", "real_div", "maximum", "minimum":
 		return c.binary()
+	case "greater_equal", "less", "equal":
+		return c.binary()
+	case "select":
+		return c.selection()
+	case "cast":
+		return c.cast()
 	case "silu", "sigmoid", "relu", "tanh", "exp", "sqrt", "square", "abs", "gelu", "rsqrt":
 		return c.unary()
 	case "pow":
@@ -167,6 +178,12 @@ func (c *compiler) compileOp() error {
 		return c.layerNorm()
 	case "reduce_sum", "reduce_mean", "reduce_max", "reduce_sum_square", "reduce_l2_norm":
 		return c.reduce()
+	case "reduce_argmax":
+		return c.argmax()
+	case "topk":
+		return c.topk()
+	case "gather":
+		return c.gatherAxis()
 	}
 	return fmt.Errorf("%w: the reference plane does not execute this op", ErrProgram)
 }

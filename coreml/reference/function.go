@@ -10,8 +10,9 @@ import (
 	"lockstep/internal/half"
 )
 
-// function is a compiled function: steps over values, each value one slice of
-// float16-representable float32. Buffers are allocated once, by liveness.
+// function is a compiled function: steps over values. A value of floats is one
+// slice of float32 that its type can represent; one of integers or bools is
+// what kernel.Ints says. Buffers are allocated once, by liveness.
 type function struct {
 	pkg    *pkg
 	name   string
@@ -27,6 +28,7 @@ type function struct {
 
 	scratch [][]float32 // for each worker
 	shared  []float32   // for the step that runs
+	fault   error       // of the step that runs
 	job     job         // of the step that runs
 	running sync.Mutex
 }
@@ -64,9 +66,9 @@ func (f *function) ComputePlan(context.Context) (*coreml.ComputePlan, error) {
 
 // Predict implements coreml.Function. What does not fit the signature and
 // non-finite inputs are refused before the state is touched. Where ctx ends the
-// pass between two operations, or an output is not finite, the pass has
-// written to the state and must not be counted on; the outputs are then filled
-// in the second case only. Passes of one function, and passes on one state,
+// pass between two operations, an index that the pass computed is outside its
+// axis (ErrIndex), or an output is not finite, the pass has written to the state
+// and must not be counted on; the outputs are then filled in the last case only. Passes of one function, and passes on one state,
 // wait for each other.
 func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
 	return f.pass(ctx, inputs, st, outputs, nil)
@@ -123,12 +125,24 @@ func (f *function) run(ctx context.Context, t *tracer) error {
 				return err
 			}
 		}
-		f.steps[i].run()
+		if err := f.runStep(i); err != nil {
+			return err
+		}
 	}
 	if t == nil {
 		return nil
 	}
 	return t.ran(len(f.steps))
+}
+
+// runStep runs a step. One that depends on indices computed by the pass may find
+// that they are outside their axis; it then leaves its result as it was.
+func (f *function) runStep(i int) error {
+	f.fault = nil
+	if f.steps[i].run(); f.fault != nil {
+		return fmt.Errorf("%s: %w", f.steps[i].op, f.fault)
+	}
+	return nil
 }
 
 // load checks the inputs' values and copies them in.

@@ -68,8 +68,8 @@ func names(f *mil.Function) []string {
 
 // families are ops that often can stand for each other.
 var families = [][]string{
-	{"add", "sub", "mul", "real_div", "maximum", "minimum", "matmul"},
-	{"silu", "sigmoid", "relu", "tanh", "exp", "sqrt", "square", "abs", "gelu", "rsqrt", "softmax", "layer_norm"},
+	{"add", "sub", "mul", "real_div", "maximum", "minimum", "matmul", "pow", "less", "greater_equal", "equal"},
+	{"silu", "sigmoid", "relu", "tanh", "exp", "sqrt", "square", "abs", "gelu", "rsqrt", "softmax", "layer_norm", "topk", "reduce_argmax"},
 	{"reduce_sum", "reduce_mean", "reduce_max", "squeeze", "expand_dims"},
 }
 
@@ -270,12 +270,19 @@ func work(f *mil.Function) float64 {
 		n := 1.0
 		for _, arg := range op.Args {
 			for _, b := range arg.Bindings {
-				if shape := types[b.Name].Shape; op.Type == "matmul" && arg.Param == "x" {
+				switch shape := types[b.Name].Shape; op.Type + " " + arg.Param {
+				case "matmul x":
 					n = float64(max(shape[len(shape)-1], shape[len(shape)-2]))
-				} else if op.Type == "conv" && arg.Param == "x" {
-					n = float64(shape[1])
-				} else if op.Type == "linear" && arg.Param == "x" {
+				case "conv x":
+					n = max(n, float64(shape[1]))
+				case "conv weight":
+					n = max(n, float64(mil.NumElements(shape[1:])))
+				case "linear x":
 					n = float64(shape[len(shape)-1])
+				case "scaled_dot_product_attention key": // the naive evaluator does it again for each of value's columns
+					n = float64(mil.NumElements(shape[len(shape)-2:]))
+				case "topk x", "reduce_argmax x":
+					n = float64(mil.NumElements(shape))
 				}
 			}
 		}

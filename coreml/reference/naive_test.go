@@ -1,7 +1,9 @@
 package reference_test
 
 import (
+	"encoding/binary"
 	"math"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -14,14 +16,34 @@ import (
 	"lockstep/internal/mlpackage"
 )
 
-// array is a dense tensor of the naive evaluator.
+// array is a dense tensor of the naive evaluator: elements of any type as the
+// float64 numbers that they are, a bool as 0 or 1.
 type array struct {
+	dtype mil.DType
 	shape []int
-	data  []float16.Float16
+	data  []float64
 }
 
-func newArray(shape []int) array {
-	return array{shape: shape, data: make([]float16.Float16, elements(shape))}
+func newArray(t mil.Type) array {
+	return array{dtype: t.DType, shape: t.Shape, data: make([]float64, elements(t.Shape))}
+}
+
+// halfArray is an array of float16.
+func halfArray(shape []int, data []float16.Float16) array {
+	out := newArray(mil.Tensor(mil.Float16, shape...))
+	for i, h := range data {
+		out.data[i] = half.ToFloat64(h)
+	}
+	return out
+}
+
+// halfs are the elements of an array of float16.
+func (a array) halfs() []float16.Float16 {
+	out := make([]float16.Float16, len(a.data))
+	for i, v := range a.data {
+		out[i] = half.FromFloat64(v)
+	}
+	return out
 }
 
 // offset is the place of an index.
@@ -33,10 +55,10 @@ func (a array) offset(index []int) int {
 	return at
 }
 
-func (a array) at(index []int) float32 { return half.ToFloat32(a.data[a.offset(index)]) }
+func (a array) at(index []int) float64 { return a.data[a.offset(index)] }
 
 // spread is at for an index of the shape that a broadcasts to.
-func (a array) spread(index []int) float32 {
+func (a array) spread(index []int) float64 {
 	at, first := 0, len(index)-len(a.shape)
 	for d, n := range a.shape {
 		at *= n
@@ -44,10 +66,31 @@ func (a array) spread(index []int) float32 {
 			at += index[first+d]
 		}
 	}
-	return half.ToFloat32(a.data[at])
+	return a.data[at]
 }
 
-func (a array) set(index []int, v float32) { a.data[a.offset(index)] = half.FromFloat32(v) }
+func (a array) set(index []int, v float64) { a.put(a.offset(index), v) }
+
+// put stores a number as the array's type has it: rounded, wrapped, or as the
+// truth that it is not 0.
+func (a array) put(at int, v float64) {
+	switch d := a.dtype; d {
+	case mil.Float16:
+		v = half.ToFloat64(half.FromFloat64(v))
+	case mil.Float32:
+		v = float64(float32(v))
+	case mil.Bool:
+		v = truth(v != 0)
+	default:
+		n := new(big.Int)
+		big.NewFloat(v).Int(n)
+		n.And(n, big.NewInt(1<<d.Bits()-1)) // two's complement
+		if v = float64(n.Int64()); d != mil.UInt8 && d != mil.UInt16 && d != mil.UInt32 && n.Bit(d.Bits()-1) == 1 {
+			v -= float64(int64(1) << d.Bits())
+		}
+	}
+	a.data[at] = v
+}
 
 // forIndices visits the indices of a shape in row-major order.
 func forIndices(shape []int, visit func(index []int)) {
@@ -81,7 +124,8 @@ type naive struct {
 	p      mil.Params
 }
 
-// evaluate runs f and returns what it left: every value; states is updated.
+// evaluate runs f and returns what it left: every value, or nil if an index lies
+// outside its axis; states is updated.
 func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, states map[string]array) *naive {
 	t.Helper()
 	scope, err := mil.NewScope(f)
@@ -90,9 +134,8 @@ func evaluate(t testing.TB, files *mlpackage.Package, f *mil.Function, inputs, s
 	for name, in := range inputs {
 		n.values[name] = in
 	}
-	for _, op := range f.Ops {
-		n.p = scope.Params(op)
-		n.run(op)
+	if !n.pass(f) {
+		return nil
 	}
 	return n
 }
@@ -101,19 +144,66 @@ func (n *naive) outputs(f *mil.Function) map[string]array {
 	out := map[string]array{}
 	for _, name := range f.Outputs {
 		v := n.value(mil.Binding{Name: name})
-		out[name] = array{v.shape, slices.Clone(v.data)}
+		out[name] = array{v.dtype, v.shape, slices.Clone(v.data)}
 	}
 	return out
 }
 
+// outside is the panic of an op whose indices lie outside their axis.
+type outside struct{}
+
+// pass runs the ops, and says whether all indices lay within their axis.
+func (n *naive) pass(f *mil.Function) (ok bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, is := r.(outside); !is {
+				panic(r)
+			}
+			ok = false
+		}
+	}()
+	for _, op := range f.Ops {
+		n.p = n.scope.Params(op)
+		n.run(op)
+	}
+	return true
+}
+
 func (n *naive) literal(lit *mil.Literal) array {
+	out := newArray(lit.Type)
+	if d := lit.Type.DType; d.Bits() < 8 || d == mil.Int8 || d == mil.UInt8 {
+		copy(out.data, n.integers(lit))
+		return out
+	}
 	raw, err := n.files.Bytes(lit)
 	if err != nil {
 		panic(err)
 	}
-	out := newArray(lit.Type.Shape)
-	half.FromBytes(out.data, raw)
+	for i := range out.data {
+		out.data[i] = element(lit.Type.DType, raw[i*lit.Type.DType.Bits()/8:])
+	}
 	return out
+}
+
+// element is the number that stored bytes begin with.
+func element(d mil.DType, raw []byte) float64 {
+	switch d {
+	case mil.Bool:
+		return float64(raw[0])
+	case mil.Float16:
+		return half.ToFloat64(float16.Float16(binary.LittleEndian.Uint16(raw)))
+	case mil.Float32:
+		return float64(math.Float32frombits(binary.LittleEndian.Uint32(raw)))
+	case mil.Int16:
+		return float64(int16(binary.LittleEndian.Uint16(raw)))
+	case mil.UInt16:
+		return float64(binary.LittleEndian.Uint16(raw))
+	case mil.Int32:
+		return float64(int32(binary.LittleEndian.Uint32(raw)))
+	case mil.UInt32:
+		return float64(binary.LittleEndian.Uint32(raw))
+	}
+	panic("no elements of " + d.String())
 }
 
 func (n *naive) value(b mil.Binding) array {
@@ -140,7 +230,7 @@ func (n *naive) arg(op *mil.Op, param string) array { return n.value(n.bindings(
 func (n *naive) run(op *mil.Op) {
 	var out array
 	if len(op.Outputs) > 0 && op.Type != "const" {
-		out = newArray(op.Outputs[0].Type.Shape)
+		out = newArray(op.Outputs[0].Type)
 	}
 	switch op.Type {
 	case "const":
@@ -173,8 +263,26 @@ func (n *naive) run(op *mil.Op) {
 		n.tile(op, out)
 	case "linear":
 		n.linear(op, out)
-	case "pow":
-		n.pow(op, out)
+	case "cast":
+		n.cast(op, out)
+	case "select":
+		cond, a, b := n.arg(op, "cond"), n.arg(op, "a"), n.arg(op, "b")
+		forIndices(out.shape, func(i []int) {
+			v := b.spread(i)
+			if cond.spread(i) != 0 {
+				v = a.spread(i)
+			}
+			out.set(i, v)
+		})
+	case "gather":
+		n.gather(op, out)
+	case "reduce_argmax":
+		n.argmax(op, out)
+	case "topk":
+		n.topk(op)
+		return
+	case "scaled_dot_product_attention":
+		n.attention(op, out)
 	case "concat":
 		n.concat(op, out)
 	case "conv":
@@ -187,16 +295,20 @@ func (n *naive) run(op *mil.Op) {
 	case "layer_norm":
 		n.layerNorm(op, out)
 	case "reduce_sum", "reduce_mean", "reduce_max", "reduce_sum_square", "reduce_l2_norm":
+		if out.dtype == mil.Int32 {
+			n.reduceInts(op, out)
+			break
+		}
 		n.reduce(op, out)
 	default:
-		if f := binaryMeaning(op.Type); f != nil {
+		if f := binaryMeaning(op.Type, n.p.Type("x").DType); f != nil {
 			x, y := n.arg(op, "x"), n.arg(op, "y")
 			forIndices(out.shape, func(i []int) { out.set(i, f(x.spread(i), y.spread(i))) })
 			break
 		}
 		x, f := n.arg(op, "x"), n.unaryMeaning(op)
-		for i, h := range x.data {
-			out.data[i] = half.FromFloat64(f(half.ToFloat64(h)))
+		for i, v := range x.data {
+			out.put(i, f(v))
 		}
 	}
 	n.values[op.Outputs[0].Name] = out
@@ -236,10 +348,10 @@ func largest(v []float32) float32 {
 	return best
 }
 
-func larger(a, b float32) float32 {
+func larger[T float32 | float64](a, b T) T {
 	switch {
 	case a != a || b != b:
-		return float32(math.NaN())
+		return T(math.NaN())
 	case a == b && math.Signbit(float64(a)): // -0 and 0
 		return b
 	case a >= b:
@@ -248,22 +360,43 @@ func larger(a, b float32) float32 {
 	return b
 }
 
-func binaryMeaning(op string) func(a, b float32) float32 {
+// binaryMeaning is in float64, which rounds a sum, a difference, a product or a
+// quotient of narrower floats so that rounding it again changes nothing
+// (Figueroa), and is exact for what int32 can give but for products.
+func binaryMeaning(op string, d mil.DType) func(a, b float64) float64 {
 	switch op {
 	case "add":
-		return func(a, b float32) float32 { return a + b }
+		return func(a, b float64) float64 { return a + b }
 	case "sub":
-		return func(a, b float32) float32 { return a - b }
+		return func(a, b float64) float64 { return a - b }
 	case "mul":
-		return func(a, b float32) float32 { return a * b }
+		if d == mil.Int32 {
+			return func(a, b float64) float64 { return float64(int32(int64(a) * int64(b))) }
+		}
+		return func(a, b float64) float64 { return a * b }
 	case "real_div":
-		return func(a, b float32) float32 { return a / b }
+		return func(a, b float64) float64 { return a / b }
 	case "maximum":
-		return larger
+		return larger[float64]
 	case "minimum":
-		return func(a, b float32) float32 { return -larger(-a, -b) }
+		return func(a, b float64) float64 { return -larger(-a, -b) }
+	case "pow":
+		return math.Pow
+	case "greater_equal":
+		return func(a, b float64) float64 { return truth(a >= b) }
+	case "less":
+		return func(a, b float64) float64 { return truth(a < b) }
+	case "equal":
+		return func(a, b float64) float64 { return truth(a == b) }
 	}
 	return nil
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (n *naive) unaryMeaning(op *mil.Op) func(float64) float64 {
@@ -287,6 +420,9 @@ func (n *naive) unaryMeaning(op *mil.Op) func(float64) float64 {
 	case "sqrt":
 		return math.Sqrt
 	case "square":
+		if n.p.Type("x").DType == mil.Int32 {
+			return func(x float64) float64 { return float64(int32(int64(x) * int64(x))) }
+		}
 		return func(x float64) float64 { return x * x }
 	case "abs":
 		return math.Abs
@@ -332,7 +468,7 @@ func (n *naive) split(op *mil.Op) {
 	x := n.arg(op, "x")
 	axis, begin := n.axis("axis", 0, len(x.shape)), 0
 	for _, v := range op.Outputs {
-		out := newArray(v.Type.Shape)
+		out := newArray(v.Type)
 		forIndices(out.shape, func(i []int) {
 			from := slices.Clone(i)
 			from[axis] += begin
@@ -345,8 +481,8 @@ func (n *naive) split(op *mil.Op) {
 
 // chosen are the elements of each axis that a slice takes, as Python's
 // x[begin:end:stride].
-func (n *naive) chosen(shape []int) (chosen [][]int, squeezed []bool) {
-	begin, end, stride := n.p.Ints("begin"), n.p.Ints("end"), n.p.Ints("stride")
+func (n *naive) chosen(op *mil.Op, shape []int) (chosen [][]int, squeezed []bool) {
+	begin, end, stride := n.ints(op, "begin"), n.ints(op, "end"), n.p.Ints("stride")
 	mask := func(param string, d int) bool {
 		m := n.p.BoolSlice(param)
 		return m != nil && m[d]
@@ -391,7 +527,7 @@ func (n *naive) chosen(shape []int) (chosen [][]int, squeezed []bool) {
 
 func (n *naive) slice(op *mil.Op, out array) {
 	x := n.arg(op, "x")
-	chosen, squeezed := n.chosen(x.shape)
+	chosen, squeezed := n.chosen(op, x.shape)
 	forIndices(out.shape, func(i []int) {
 		from, k := make([]int, len(x.shape)), 0
 		for d := range from {
@@ -426,27 +562,6 @@ func (n *naive) concat(op *mil.Op, out array) {
 	})
 }
 
-// conv is a convolution with a kernel of 1 over a batch of 1.
-func (n *naive) conv(op *mil.Op, out array) {
-	x, w := n.arg(op, "x"), n.arg(op, "weight")
-	k := x.shape[1]
-	row, column, at := make([]float32, k), make([]float32, k), make([]int, len(w.shape))
-	forIndices(out.shape, func(i []int) {
-		from := slices.Clone(i)
-		for c := range k {
-			from[1] = c
-			column[c] = x.at(from)
-			at[0], at[1] = i[1], c
-			row[c] = w.at(at)
-		}
-		v := dot(row, column)
-		if b := n.bindings(op, "bias"); b != nil {
-			v += n.value(b[0]).at([]int{i[1]})
-		}
-		out.set(i, v)
-	})
-}
-
 func (n *naive) matmul(op *mil.Op, out array) {
 	x, y := n.arg(op, "x"), n.arg(op, "y")
 	tx, ty := n.p.Bool("transpose_x", false), n.p.Bool("transpose_y", false)
@@ -455,26 +570,31 @@ func (n *naive) matmul(op *mil.Op, out array) {
 		inner = x.shape[len(x.shape)-2]
 	}
 	at := make([]int, len(out.shape))
-	element := func(a array, row, column int, transposed bool) float32 {
+	element := func(a array, row, column int, transposed bool) float64 {
 		if transposed {
 			row, column = column, row
 		}
 		at[len(at)-2], at[len(at)-1] = row, column
 		return a.spread(at)
 	}
-	a, b := make([]float32, inner), make([]float32, inner)
+	a, b := make([]float64, inner), make([]float64, inner)
 	forIndices(out.shape, func(i []int) {
 		copy(at, i)
 		r, c := i[len(i)-2], i[len(i)-1]
 		for k := range inner {
 			a[k], b[k] = element(x, r, k, tx), element(y, k, c, ty)
 		}
-		out.set(i, dot(a, b))
+		out.set(i, dotOf(out.dtype, a, b))
 	})
 }
 
-// alongAxes applies f to each vector over the axes, in row-major order.
+// alongAxes applies f to each vector of floats over the axes, in row-major order.
 func (n *naive) alongAxes(x, out array, axes []int, f func(v []float32) []float32) {
+	n.along(x, out, axes, func(v []float64) []float64 { return wide(f(narrow(v))) })
+}
+
+// along applies f to each vector over the axes, in row-major order.
+func (n *naive) along(x, out array, axes []int, f func(v []float64) []float64) {
 	outer, inner := slices.Clone(x.shape), make([]int, len(x.shape))
 	for d := range inner {
 		inner[d] = 1
@@ -490,7 +610,7 @@ func (n *naive) alongAxes(x, out array, axes []int, f func(v []float32) []float3
 			}
 			return at
 		}
-		var v []float32
+		var v []float64
 		forIndices(inner, func(i []int) { v = append(v, x.at(place(i))) })
 		result, k := f(v), 0
 		forIndices(inner, func(i []int) {
@@ -549,10 +669,10 @@ func (n *naive) layerNorm(op *mil.Op, out array) {
 		for i := range c {
 			c[i] /= deviation
 			if gamma.data != nil {
-				c[i] = float32(c[i] * half.ToFloat32(gamma.data[i]))
+				c[i] = float32(c[i] * float32(gamma.data[i]))
 			}
 			if beta.data != nil {
-				c[i] += half.ToFloat32(beta.data[i])
+				c[i] += float32(beta.data[i])
 			}
 		}
 		return c
@@ -563,7 +683,7 @@ func (n *naive) reduce(op *mil.Op, out array) {
 	x := n.arg(op, "x")
 	axes := n.axes(len(x.shape))
 	var results []float64
-	n.alongAxes(x, newArray(x.shape), axes, func(v []float32) []float32 {
+	n.alongAxes(x, newArray(mil.Tensor(mil.Float16, x.shape...)), axes, func(v []float32) []float32 {
 		switch op.Type {
 		case "reduce_sum":
 			results = append(results, float64(sum(v)))
@@ -579,6 +699,6 @@ func (n *naive) reduce(op *mil.Op, out array) {
 		return v
 	})
 	for i, r := range results { // vectors and results come in the same order
-		out.data[i] = half.FromFloat64(r)
+		out.put(i, r)
 	}
 }

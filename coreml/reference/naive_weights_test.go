@@ -1,10 +1,8 @@
 package reference_test
 
 import (
-	"math"
 	"slices"
 
-	"lockstep/internal/half"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 )
@@ -47,27 +45,21 @@ func block(index, shape, blocks []int) []int {
 }
 
 func (n *naive) dequantize(op *mil.Op, out array) {
-	q, scale := n.integers(n.p.Literal("data")), n.arg(op, "scale")
+	q, scale := n.arg(op, "data").data, n.arg(op, "scale")
 	offset := make([]float64, len(scale.data))
 	if b := n.bindings(op, "offset"); b != nil {
-		if n.p.Type("offset").DType == mil.Float16 {
-			for i, h := range n.value(b[0]).data {
-				offset[i] = half.ToFloat64(h)
-			}
-		} else {
-			offset = n.integers(n.p.Literal("offset"))
-		}
+		offset = n.value(b[0]).data
 	}
 	i := 0
 	forIndices(out.shape, func(index []int) {
 		at := scale.offset(block(index, out.shape, scale.shape))
-		out.data[i] = half.FromFloat64(half.ToFloat64(scale.data[at]) * (q[i] - offset[at]))
+		out.put(i, scale.data[at]*(q[i]-offset[at]))
 		i++
 	})
 }
 
 func (n *naive) lookUp(op *mil.Op, out array) {
-	indices, lut := n.integers(n.p.Literal("indices")), n.arg(op, "lut")
+	indices, lut := n.arg(op, "indices").data, n.arg(op, "lut")
 	i := 0
 	forIndices(out.shape, func(index []int) {
 		at := append(block(index, out.shape, lut.shape), int(indices[i]), 0)
@@ -78,23 +70,28 @@ func (n *naive) lookUp(op *mil.Op, out array) {
 
 func (n *naive) linear(op *mil.Op, out array) {
 	x, w := n.arg(op, "x"), n.arg(op, "weight")
-	row, column := make([]float32, w.shape[1]), make([]float32, w.shape[1])
+	row, column := make([]float64, w.shape[1]), make([]float64, w.shape[1])
 	forIndices(out.shape, func(i []int) {
 		from, o := slices.Clone(i), i[len(i)-1]
 		for k := range row {
 			from[len(from)-1] = k
 			row[k], column[k] = w.at([]int{o, k}), x.at(from)
 		}
-		v := dot(row, column)
+		v := dotOf(out.dtype, row, column)
 		if b := n.bindings(op, "bias"); b != nil {
-			v += n.value(b[0]).at([]int{o})
+			v = plus(out.dtype, v, n.value(b[0]).at([]int{o}))
 		}
 		out.set(i, v)
 	})
 }
 
 func (n *naive) sliceBySize(op *mil.Op, out array) {
-	x, begin := n.arg(op, "x"), n.p.Ints("begin")
+	x, begin := n.arg(op, "x"), n.ints(op, "begin")
+	for d, b := range begin {
+		if b < 0 || b+out.shape[d] > x.shape[d] {
+			panic(outside{})
+		}
+	}
 	forIndices(out.shape, func(i []int) {
 		from := slices.Clone(i)
 		for d := range from {
@@ -107,11 +104,12 @@ func (n *naive) sliceBySize(op *mil.Op, out array) {
 func (n *naive) sliceUpdate(op *mil.Op, out array) {
 	x, update := n.arg(op, "x"), n.arg(op, "update")
 	copy(out.data, x.data)
-	chosen, _ := n.chosen(x.shape)
+	chosen, _ := n.chosen(op, x.shape)
 	counts := make([]int, len(chosen))
 	for d, c := range chosen {
 		counts[d] = len(c)
 	}
+	n.checkCut(op, chosen, x.shape, update.shape)
 	next := 0 // an axis that is squeezed has one element: the order is the same
 	forIndices(counts, func(i []int) {
 		to := make([]int, len(i))
@@ -131,12 +129,5 @@ func (n *naive) tile(op *mil.Op, out array) {
 			from[d] %= x.shape[d]
 		}
 		out.set(i, x.at(from))
-	})
-}
-
-func (n *naive) pow(op *mil.Op, out array) {
-	x, y := n.arg(op, "x"), n.arg(op, "y")
-	forIndices(out.shape, func(i []int) {
-		out.data[out.offset(i)] = half.FromFloat64(math.Pow(float64(x.spread(i)), float64(y.spread(i))))
 	})
 }

@@ -1,8 +1,10 @@
 package reference
 
 import (
+	"encoding/binary"
 	"fmt"
 
+	"lockstep/coreml/reference/kernel"
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 )
@@ -50,10 +52,13 @@ func (c *compiler) valueOf(name string) (int, error) {
 	return v, nil
 }
 
-// constant decodes a float16 literal.
+// constant decodes a literal.
 func (c *compiler) constant(name string, lit *mil.Literal) (int, error) {
 	if lit == nil {
 		return 0, fmt.Errorf("%w: want a tensor or a constant", ErrProgram)
+	}
+	if lit.Type.DType != mil.Float16 {
+		return c.words(name, lit)
 	}
 	data, err := c.halfs(lit)
 	if err != nil {
@@ -65,6 +70,52 @@ func (c *compiler) constant(name string, lit *mil.Literal) (int, error) {
 	}
 	half.Decode(values, data)
 	return v, nil
+}
+
+// words decodes a literal of another type than float16.
+func (c *compiler) words(name string, lit *mil.Literal) (int, error) {
+	if lit.Type.DType == mil.String {
+		return 0, fmt.Errorf("%w: want numbers or bools, found %s", ErrProgram, lit.Type)
+	}
+	v, values, err := c.addConstant(name, lit.Type)
+	if err != nil {
+		return 0, err
+	}
+	if bits := lit.Type.DType.Bits(); bits < 8 || integer(lit.Type.DType) {
+		q, err := c.integers(lit)
+		if err != nil {
+			return 0, err
+		}
+		for i := range values {
+			kernel.Ints(values)[i] = int32(q.at(i))
+		}
+		return v, nil
+	}
+	raw, err := c.fn.pkg.files.Bytes(lit)
+	if err != nil {
+		return 0, err
+	}
+	decodeWords(kernel.Ints(values), raw, lit.Type.DType)
+	if lit.Type.DType == mil.Float32 {
+		kernel.Canonicalize(values)
+	}
+	return v, nil
+}
+
+// decodeWords reads little-endian elements of 8, 16 or 32 bits.
+func decodeWords(dst []int32, raw []byte, d mil.DType) {
+	for i := range dst {
+		switch d {
+		case mil.Bool:
+			dst[i] = int32(min(raw[i], 1))
+		case mil.Int16:
+			dst[i] = int32(int16(binary.LittleEndian.Uint16(raw[2*i:])))
+		case mil.UInt16:
+			dst[i] = int32(binary.LittleEndian.Uint16(raw[2*i:]))
+		default:
+			dst[i] = int32(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+	}
 }
 
 // addConstant makes a constant of this type and returns its elements, to be

@@ -2,26 +2,25 @@ package reference
 
 import (
 	"fmt"
+	"math"
 	"unsafe"
 
 	"github.com/x448/float16"
 
+	"lockstep/coreml/reference/kernel"
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
 )
 
-// blockwise takes in a constexpr_blockwise_shift_scale: scale*(data-offset) of
-// integer data, with a float16 scale, and an offset if there is one, for each
-// block. int8 data without offset and with one scale, or one per row, stays
-// where it is; everything else becomes float16 now.
+// blockwise takes in a constexpr_blockwise_shift_scale: scale*(data-offset),
+// with a scale, and an offset if there is one, for each block. int8 data without
+// offset and with one float16 scale, or one per row, stays where it is;
+// everything else becomes what it stands for now.
 func (c *compiler) blockwise() error {
 	data := c.params.Literal("data")
-	switch {
-	case data == nil:
-		return fmt.Errorf("%w: parameter data: want a constant, not the result of a constexpr op", ErrProgram)
-	case !integer(data.Type.DType):
-		return fmt.Errorf("%w: parameter data: want int4, uint4, int8 or uint8, found %s", ErrProgram, data.Type)
+	if data == nil || !integer(data.Type.DType) || c.op.Outputs[0].Type.DType != mil.Float16 || c.params.Type("offset").DType == mil.Float32 {
+		return c.blockwiseOfAny()
 	}
 	scales, err := c.constantHalfs("scale")
 	if err != nil {
@@ -31,9 +30,9 @@ func (c *compiler) blockwise() error {
 	if err != nil {
 		return err
 	}
-	q, err := c.integers("data", data)
+	q, err := c.integers(data)
 	if err != nil {
-		return err
+		return fmt.Errorf("parameter data: %w", err)
 	}
 	scale, out := c.params.Type("scale").Shape, c.op.Outputs[0]
 	if data.Type.DType == mil.Int8 && offsets == nil && perRow(data.Type.Shape, scale) {
@@ -80,38 +79,102 @@ func (c *compiler) offsets() ([]float16.Float16, error) {
 	case !integer(c.params.Type("offset").DType):
 		return c.constantHalfs("offset")
 	}
-	lit := c.params.Literal("offset")
-	if lit == nil {
-		return nil, fmt.Errorf("%w: parameter offset: want integers as a constant, not as the result of a constexpr op", ErrProgram)
-	}
-	q, err := c.integers("offset", lit)
+	offset, err := c.numbers("offset")
 	if err != nil {
 		return nil, err
 	}
-	if err := c.room.take(2 * int64(len(q.values))); err != nil {
+	n := mil.NumElements(c.params.Type("offset").Shape)
+	if err := c.room.take(2 * int64(n)); err != nil {
 		return nil, err
 	}
-	out := make([]float16.Float16, len(q.values))
+	out := make([]float16.Float16, n)
 	for i := range out {
-		out[i] = half.FromFloat32(float32(q.at(i)))
+		out[i] = half.FromFloat64(offset(i))
 	}
 	return out, nil
+}
+
+// blockwiseOfAny is blockwise of data, scale and offset of any type: in float64,
+// then rounded to the result's type.
+func (c *compiler) blockwiseOfAny() error {
+	data, err := c.numbers("data")
+	if err != nil {
+		return err
+	}
+	scale, err := c.numbers("scale")
+	if err != nil {
+		return err
+	}
+	offset := func(int) float64 { return 0 }
+	if c.params.Has("offset") {
+		if offset, err = c.numbers("offset"); err != nil {
+			return err
+		}
+	}
+	set, err := c.newConstant()
+	if err != nil {
+		return err
+	}
+	forBlocks(c.op.Outputs[0].Type.Shape, c.params.Type("scale").Shape, func(lo, hi, block int) {
+		for i := lo; i < hi; i++ {
+			set(i, scale(block)*(data(i)-offset(block)))
+		}
+	})
+	return nil
+}
+
+// numbers are the elements of a constant or of a constexpr op's result.
+func (c *compiler) numbers(param string) (at func(i int) float64, err error) {
+	v, err := c.operand(param)
+	if err != nil {
+		return nil, err
+	}
+	values := c.fn.values[v]
+	if d := c.values[v].typ.DType; d == mil.Float16 || d == mil.Float32 {
+		return func(i int) float64 { return float64(values[i]) }, nil
+	}
+	words := kernel.Ints(values)
+	return func(i int) float64 { return float64(words[i]) }, nil
+}
+
+// newConstant makes the result of the constexpr op at hand, to be filled in with
+// numbers that are rounded to its type.
+func (c *compiler) newConstant() (set func(i int, v float64), err error) {
+	out := c.op.Outputs[0]
+	if out.Type.DType == mil.Float16 {
+		halfs, err := c.newWeight()
+		return func(i int, v float64) { halfs[i] = half.FromFloat64(v) }, err
+	}
+	v, values, err := c.addConstant(out.Name, out.Type)
+	if err != nil {
+		return nil, fmt.Errorf("value %q %s: %w", out.Name, out.Type, err)
+	}
+	c.index[out.Name] = v
+	if out.Type.DType == mil.Float32 {
+		return func(i int, v float64) {
+			if values[i] = float32(v); v != v {
+				values[i] = float32(math.NaN())
+			}
+		}, nil
+	}
+	words := kernel.Ints(values)
+	return func(i int, v float64) { words[i] = int32(v) }, nil
 }
 
 // palette takes in a constexpr_lut_to_dense: each index stands for an element
 // of its block's table.
 func (c *compiler) palette() error {
 	indices := c.params.Literal("indices")
-	if indices == nil {
-		return fmt.Errorf("%w: parameter indices: want a constant, not the result of a constexpr op", ErrProgram)
+	if indices == nil || c.op.Outputs[0].Type.DType != mil.Float16 {
+		return c.paletteOfAny()
 	}
 	lut, err := c.constantHalfs("lut")
 	if err != nil {
 		return err
 	}
-	q, err := c.integers("indices", indices)
+	q, err := c.integers(indices)
 	if err != nil {
-		return err
+		return fmt.Errorf("parameter indices: %w", err)
 	}
 	halfs, err := c.newWeight()
 	if err != nil {
@@ -122,6 +185,29 @@ func (c *compiler) palette() error {
 		table := lut[block*size : (block+1)*size]
 		for i := lo; i < hi; i++ {
 			halfs[i] = table[q.at(i)]
+		}
+	})
+	return nil
+}
+
+// paletteOfAny is palette of indices and tables of any type.
+func (c *compiler) paletteOfAny() error {
+	indices, err := c.numbers("indices")
+	if err != nil {
+		return err
+	}
+	lut, err := c.numbers("lut")
+	if err != nil {
+		return err
+	}
+	set, err := c.newConstant()
+	if err != nil {
+		return err
+	}
+	shape, size := c.op.Outputs[0].Type.Shape, 1<<c.params.Type("indices").DType.Bits()
+	forBlocks(shape, c.params.Type("lut").Shape[:len(shape)], func(lo, hi, block int) {
+		for i := lo; i < hi; i++ {
+			set(i, lut(block*size+int(indices(i))))
 		}
 	})
 	return nil
@@ -172,10 +258,10 @@ func (q integers) at(i int) int {
 }
 
 // integers returns a literal's elements: in place unless they are packed.
-func (c *compiler) integers(param string, lit *mil.Literal) (integers, error) {
+func (c *compiler) integers(lit *mil.Literal) (integers, error) {
 	raw, err := c.fn.pkg.files.Bytes(lit)
 	if err != nil {
-		return integers{}, fmt.Errorf("parameter %s: %w", param, err)
+		return integers{}, err
 	}
 	q := integers{unsigned: lit.Type.DType != mil.Int8 && lit.Type.DType != mil.Int4}
 	if lit.Type.DType.Bits() == 8 {
@@ -184,10 +270,10 @@ func (c *compiler) integers(param string, lit *mil.Literal) (integers, error) {
 	}
 	n := mil.NumElements(lit.Type.Shape)
 	if err := c.room.take(int64(n)); err != nil {
-		return integers{}, fmt.Errorf("parameter %s: %w", param, err)
+		return integers{}, err
 	}
 	if q.values, err = mlpackage.Unpack(lit.Type.DType, raw, n); err != nil {
-		return integers{}, fmt.Errorf("%w: parameter %s: %w", ErrProgram, param, err)
+		return integers{}, fmt.Errorf("%w: %w", ErrProgram, err)
 	}
 	return q, nil
 }

@@ -10,28 +10,40 @@ import (
 // elementGrain is how many elements make a range worth a worker.
 const elementGrain = 1 << 13
 
-// binaryKernels are an op's inner loops: vector by vector, and with the scalar
-// on the right or on the left.
-type binaryKernels struct {
-	vv func(dst, a, b []float32)
-	vs func(dst, a []float32, b float32)
-	sv func(dst []float32, a float32, b []float32)
+// binaryKernels are the inner loops of an op over operands of a type.
+func binaryKernels(op string, d mil.DType) (kernel.Pairs, error) {
+	p, ok := kernel.ComparePairs(op, d == mil.Int32)
+	switch {
+	case ok:
+	case d == mil.Float16:
+		return halfKernels(op), nil
+	case d == mil.Float32:
+		p, ok = kernel.PairsFloat32(op)
+	default:
+		p, ok = kernel.PairsInt32(op)
+	}
+	if !ok {
+		return p, fmt.Errorf("%w: parameter x: want floats, found %s", ErrProgram, d)
+	}
+	return p, nil
 }
 
-func kernelsOf(op string) binaryKernels {
+func halfKernels(op string) kernel.Pairs {
 	switch op {
 	case "add":
-		return binaryKernels{kernel.Add, kernel.AddScalar, swapped(kernel.AddScalar)}
+		return kernel.Pairs{VV: kernel.Add, VS: kernel.AddScalar, SV: swapped(kernel.AddScalar)}
 	case "mul":
-		return binaryKernels{kernel.Mul, kernel.MulScalar, swapped(kernel.MulScalar)}
+		return kernel.Pairs{VV: kernel.Mul, VS: kernel.MulScalar, SV: swapped(kernel.MulScalar)}
 	case "sub":
-		return binaryKernels{kernel.Sub, kernel.SubScalar, kernel.ScalarSub}
+		return kernel.Pairs{VV: kernel.Sub, VS: kernel.SubScalar, SV: kernel.ScalarSub}
 	case "real_div":
-		return binaryKernels{kernel.Div, kernel.DivScalar, kernel.ScalarDiv}
+		return kernel.Pairs{VV: kernel.Div, VS: kernel.DivScalar, SV: kernel.ScalarDiv}
 	case "maximum":
-		return binaryKernels{kernel.Max, kernel.MaxScalar, swapped(kernel.MaxScalar)}
+		return kernel.Pairs{VV: kernel.Max, VS: kernel.MaxScalar, SV: swapped(kernel.MaxScalar)}
+	case "minimum":
+		return kernel.Pairs{VV: kernel.Min, VS: kernel.MinScalar, SV: swapped(kernel.MinScalar)}
 	default:
-		return binaryKernels{kernel.Min, kernel.MinScalar, swapped(kernel.MinScalar)}
+		return kernel.PowHalf()
 	}
 }
 
@@ -40,15 +52,15 @@ func swapped(vs func(dst, a []float32, b float32)) func(dst []float32, a float32
 	return func(dst []float32, a float32, b []float32) { vs(dst, b, a) }
 }
 
-// apply computes a run of the result. An operand of step 0 is a scalar.
-func (k binaryKernels) apply(out, xs, ys []float32, stepX, stepY int) {
+// applyPairs computes a run of the result. An operand of step 0 is a scalar.
+func applyPairs(k *kernel.Pairs, out, xs, ys []float32, stepX, stepY int) {
 	switch {
 	case stepX == 1 && stepY == 1:
-		k.vv(out, xs[:len(out)], ys[:len(out)])
+		k.VV(out, xs[:len(out)], ys[:len(out)])
 	case stepX == 1:
-		k.vs(out, xs[:len(out)], ys[0])
+		k.VS(out, xs[:len(out)], ys[0])
 	default:
-		k.sv(out, xs[0], ys[:len(out)])
+		k.SV(out, xs[0], ys[:len(out)])
 	}
 }
 
@@ -62,15 +74,16 @@ func (c *compiler) binary() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
+	k, err := binaryKernels(c.op.Type, c.values[x].typ.DType)
 	if err != nil {
 		return err
 	}
+	dst := c.result(0)
 	b := newBroadcast(c.values[x].typ.Shape, c.values[y].typ.Shape, c.values[dst].typ.Shape)
-	k, f := kernelsOf(c.op.Type), c.fn
+	f := c.fn
 	if b.rows == 1 { // one run: cut the run itself
 		run := func(_, lo, hi int) {
-			k.apply(f.values[dst][lo:hi], f.values[x][lo*b.innerX:], f.values[y][lo*b.innerY:], b.innerX, b.innerY)
+			applyPairs(&k, f.values[dst][lo:hi], f.values[x][lo*b.innerX:], f.values[y][lo*b.innerY:], b.innerX, b.innerY)
 		}
 		c.add([]int{x, y}, []int{dst}, func() { f.each(b.inner, elementGrain, run) })
 		return nil
@@ -79,7 +92,7 @@ func (c *compiler) binary() error {
 		xs, ys, out := f.values[x], f.values[y], f.values[dst]
 		for r := lo; r < hi; r++ {
 			ox, oy := b.offsets(r)
-			k.apply(out[r*b.inner:(r+1)*b.inner], xs[ox:], ys[oy:], b.innerX, b.innerY)
+			applyPairs(&k, out[r*b.inner:(r+1)*b.inner], xs[ox:], ys[oy:], b.innerX, b.innerY)
 		}
 	}
 	c.add([]int{x, y}, []int{dst}, func() { f.each(b.rows, 1+elementGrain/b.inner, run) })
@@ -143,7 +156,8 @@ func broadcastStrides(shape, out []int) []int {
 	return strides
 }
 
-// unary is an op with one float16 operand: a table of all its values.
+// unary is an op with one operand: if that is float16, a table of all its
+// values.
 func (c *compiler) unary() error {
 	key := tableKey{op: c.op.Type}
 	switch key.op {
@@ -152,27 +166,57 @@ func (c *compiler) unary() error {
 	case "rsqrt":
 		key.epsilon = c.params.Half("epsilon", 1e-12)
 	}
-	return c.tabulated(key)
+	switch c.params.Type("x").DType {
+	case mil.Float16:
+		return c.tabulated(key)
+	case mil.Float32:
+		apply, err := kernel.UnaryFloat32(key.op, key.epsilon)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrProgram, err)
+		}
+		return c.mapped(apply)
+	}
+	if key.op == "square" {
+		return c.mapped(kernel.SquareInt32)
+	}
+	return c.mapped(kernel.AbsInt32)
 }
 
-// tabulated looks the op's results up in a table.
-func (c *compiler) tabulated(key tableKey) error {
+// mapped applies a loop to the elements of x.
+func (c *compiler) mapped(apply func(dst, src []float32)) error {
 	x, err := c.operand("x")
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
+	f, n := c.fn, c.values[x].elements
+	run := func(_, lo, hi int) { apply(f.values[dst][lo:hi], f.values[x][lo:hi]) }
+	c.add([]int{x}, []int{dst}, func() { f.each(n, elementGrain, run) })
+	return nil
+}
+
+// tabulated looks the op's results up in a table.
+func (c *compiler) tabulated(key tableKey) error {
 	table, err := c.table(key)
 	if err != nil {
 		return err
 	}
-	f, n := c.fn, c.values[x].elements
-	run := func(_, lo, hi int) { table.Apply(f.values[dst][lo:hi], f.values[x][lo:hi]) }
-	c.add([]int{x}, []int{dst}, func() { f.each(n, elementGrain, run) })
-	return nil
+	return c.mapped(table.Apply)
+}
+
+// pow with the constant exponent 2, the one that most programs have, is a table.
+func (c *compiler) pow() error {
+	lit, x, y := c.params.Literal("y"), c.params.Type("x"), c.params.Type("y")
+	if lit != nil && x.DType == mil.Float16 && mil.NumElements(y.Shape) == 1 && len(y.Shape) <= len(x.Shape) {
+		exponent, err := c.operand("y")
+		if err != nil {
+			return err
+		}
+		if c.fn.values[exponent][0] == 2 {
+			return c.tabulated(tableKey{op: "square"})
+		}
+	}
+	return c.binary()
 }
 
 // tableKey names a unary table.

@@ -1,7 +1,6 @@
 package reference
 
 import (
-	"fmt"
 	"slices"
 
 	"lockstep/coreml/reference/kernel"
@@ -12,11 +11,12 @@ import (
 // productGrain is how many products make a range worth a worker.
 const productGrain = 1 << 14
 
-// conv is a 1x1 convolution: a product of the stored weight [out, in] with the
-// columns of x, one per row of the pass. Work is split over output channels.
+// conv is in most programs a 1x1 convolution: a product of the stored weight
+// [out, in] with the columns of x, one per row of the pass. Work is split over
+// output channels.
 func (c *compiler) conv() error {
-	if err := c.pointwise(); err != nil {
-		return err
+	if !c.pointwise() {
+		return c.windowed()
 	}
 	x, err := c.operand("x")
 	if err != nil {
@@ -30,10 +30,7 @@ func (c *compiler) conv() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	in := c.values[x].typ.Shape
 	k, rows, cols := in[1], w.typ.Shape[0], mil.NumElements(in[2:])
 	if cols > 1 {
@@ -58,23 +55,24 @@ func (c *compiler) conv() error {
 	return nil
 }
 
-// pointwise reports what keeps the conv at hand from being a plain 1x1.
-func (c *compiler) pointwise() error {
+// pointwise reports whether the conv at hand is a plain 1x1 of a stored float16
+// weight. With a kernel of 1, dilations and the pad types but custom change
+// nothing.
+func (c *compiler) pointwise() bool {
 	p := c.params
-	x, weight := p.Type("x").Shape, p.Type("weight").Shape
-	switch {
-	case !allEqual(weight[2:], 1):
-		return fmt.Errorf("%w: parameter weight: want a kernel of 1 in each direction, found shape %v", ErrProgram, weight)
-	case x[0] != 1:
-		return fmt.Errorf("%w: parameter x: want a batch of 1, found shape %v", ErrProgram, x)
-	case p.Int("groups", 1) != 1:
-		return fmt.Errorf("%w: parameter groups: want 1, found %d", ErrProgram, p.Int("groups", 1))
-	case !allEqual(p.Ints("strides"), 1):
-		return fmt.Errorf("%w: parameter strides: want 1 in each direction, found %v", ErrProgram, p.Ints("strides"))
-	case !allEqual(p.Ints("pad"), 0):
-		return fmt.Errorf("%w: parameter pad: want 0 on each side, found %v", ErrProgram, p.Ints("pad"))
+	return c.stored("weight") && allEqual(p.Type("weight").Shape[2:], 1) && p.Type("x").Shape[0] == 1 &&
+		p.Int("groups", 1) == 1 && allEqual(p.Ints("strides"), 1) && allEqual(p.Ints("pad"), 0)
+}
+
+// stored reports whether a parameter is a weight of float16 that lies in the
+// package, to be converted while it is used.
+func (c *compiler) stored(param string) bool {
+	name, _ := c.params.Value(param)
+	if _, ok := c.weights[name]; ok {
+		return true
 	}
-	return nil // with a kernel of 1, dilations and the other pad types change nothing
+	lit := c.params.Literal(param)
+	return lit != nil && lit.Type.DType == mil.Float16
 }
 
 func allEqual(ints []int, want int) bool {
@@ -85,6 +83,9 @@ func allEqual(ints []int, want int) bool {
 // Work is split over output channels; the results of a range of them pass
 // through the shared buffer unless x is one row, as they do not lie together.
 func (c *compiler) linear() error {
+	if !c.stored("weight") {
+		return c.wideLinear()
+	}
 	x, err := c.operand("x")
 	if err != nil {
 		return err
@@ -97,10 +98,7 @@ func (c *compiler) linear() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	n, k := w.typ.Shape[0], w.typ.Shape[1]
 	f, cols := c.fn, c.values[x].elements/k
 	if cols > 1 {
@@ -121,6 +119,40 @@ func (c *compiler) linear() error {
 		}
 	}
 	c.add([]int{x}, []int{dst}, func() { f.each(n, 1+productGrain/k/cols, run) })
+	return nil
+}
+
+// wideLinear is linear of float32 or int32 values: the products of x's rows with
+// the weight's, plus the bias. Work is split over x's rows.
+func (c *compiler) wideLinear() error {
+	x, err := c.operand("x")
+	if err != nil {
+		return err
+	}
+	w, err := c.operand("weight")
+	if err != nil {
+		return err
+	}
+	bias, err := c.optional("bias")
+	if err != nil {
+		return err
+	}
+	d := c.values[x].typ.DType
+	plus, err := binaryKernels("add", d)
+	if err != nil {
+		return err
+	}
+	dst, multiply := c.result(0), rowProducts(d)
+	n, k := c.values[w].typ.Shape[0], c.values[w].typ.Shape[1]
+	f, rows := c.fn, c.values[x].elements/k
+	run := func(_, lo, hi int) {
+		out := f.values[dst]
+		multiply(out[lo*n:hi*n], f.values[x][lo*k:hi*k], f.values[w], hi-lo, n, k)
+		for r := lo; r < hi && bias != nil; r++ {
+			plus.VV(out[r*n:(r+1)*n], out[r*n:(r+1)*n], bias)
+		}
+	}
+	c.add([]int{x, w}, []int{dst}, func() { f.each(rows, 1+productGrain/n/k, run) })
 	return nil
 }
 
@@ -199,26 +231,41 @@ func (c *compiler) matmul() error {
 	if c.params.Bool("transpose_x", false) {
 		x = c.transposed(x)
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	d, rows := c.values[x].typ.DType, c.params.Bool("transpose_y", false)
+	dst := c.result(0)
 	g := newProduct(c.values[x].typ.Shape, c.values[y].typ.Shape, c.values[dst].typ.Shape)
-	if c.params.Bool("transpose_y", false) {
-		c.matmulRows(x, y, dst, g)
-	} else {
+	switch {
+	case rows || d != mil.Float16:
+		if !rows {
+			y = c.transposed(y)
+		}
+		c.matmulRows(x, y, dst, g, rowProducts(d))
+	default:
 		c.matmulColumns(x, y, dst, g)
 	}
 	return nil
 }
 
-// transposed adds a step that swaps the last two axes of x.
+// rowProducts multiplies rows of a type with rows: a product with a transposed
+// matrix.
+func rowProducts(d mil.DType) func(dst, a, b []float32, m, n, k int) {
+	switch d {
+	case mil.Float16:
+		return kernel.MatMulTransposed
+	case mil.Float32:
+		return kernel.MatMulTransposedFloat32
+	}
+	return kernel.MatMulTransposedInt32
+}
+
+// transposed adds a step that swaps the last two axes of x, and returns its
+// result.
 func (c *compiler) transposed(x int) int {
 	shape, strides := slices.Clone(c.values[x].typ.Shape), rowMajor(c.values[x].typ.Shape)
 	a, b := len(shape)-2, len(shape)-1
 	shape[a], shape[b] = shape[b], shape[a]
 	strides[a], strides[b] = strides[b], strides[a]
-	v := c.addValue("", mil.Tensor(mil.Float16, shape...))
+	v := c.addValue("", mil.Tensor(c.values[x].typ.DType, shape...))
 	c.gather(x, v, 0, strides)
 	return v
 }
@@ -251,7 +298,7 @@ func (g *product) operands(b int) (x, y int) {
 // matmulRows: y's rows are contiguous vectors; work is split over them. The
 // results of one range of them pass through the shared buffer, as they do not
 // lie together.
-func (c *compiler) matmulRows(x, y, dst int, g product) {
+func (c *compiler) matmulRows(x, y, dst int, g product, multiply func(dst, a, b []float32, m, n, k int)) {
 	f := c.fn
 	if g.m > 1 {
 		c.needShared(g.m * g.n)
@@ -263,11 +310,11 @@ func (c *compiler) matmulRows(x, y, dst int, g product) {
 			rows, columns := xs[atX:atX+g.m*g.k], ys[atY+lo*g.k:atY+hi*g.k]
 			to := out[b*g.m*g.n : (b+1)*g.m*g.n]
 			if g.m == 1 {
-				kernel.MatMulTransposed(to[lo:hi], rows, columns, 1, hi-lo, g.k)
+				multiply(to[lo:hi], rows, columns, 1, hi-lo, g.k)
 				continue
 			}
 			part := f.shared[lo*g.m : hi*g.m]
-			kernel.MatMulTransposed(part, rows, columns, g.m, hi-lo, g.k)
+			multiply(part, rows, columns, g.m, hi-lo, g.k)
 			for m := range g.m {
 				copy(to[m*g.n+lo:m*g.n+hi], part[m*(hi-lo):])
 			}

@@ -124,15 +124,15 @@ func (c *compiler) softmax() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
+	dst := c.result(0)
+	f, shape, softmax := c.fn, c.values[x].typ.Shape, kernel.Softmax
+	if c.values[x].typ.DType == mil.Float32 {
+		softmax = kernel.SoftmaxFloat32
 	}
-	f, shape := c.fn, c.values[x].typ.Shape
 	g := newVectors(shape, []int{c.params.Axis("axis", -1, len(shape))})
 	c.forVectors([]int{x}, dst, g, func(i int, in, out []float32) {
 		out = g.slot(out, f.values[dst], i)
-		kernel.Softmax(out, g.load(in, f.values[x], i))
+		softmax(out, g.load(in, f.values[x], i))
 		g.store(f.values[dst], out, i)
 	})
 	return nil
@@ -152,16 +152,16 @@ func (c *compiler) layerNorm() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
+	dst := c.result(0)
+	f, shape, norm := c.fn, c.values[x].typ.Shape, kernel.LayerNorm
+	if c.values[x].typ.DType == mil.Float32 {
+		norm = kernel.LayerNormFloat32
 	}
-	f, shape := c.fn, c.values[x].typ.Shape
 	eps := c.params.Half("epsilon", 1e-5)
 	g := newVectors(shape, c.params.Axes("axes", len(shape)))
 	c.forVectors([]int{x}, dst, g, func(i int, in, out []float32) {
 		out = g.slot(out, f.values[dst], i)
-		kernel.LayerNorm(out, g.load(in, f.values[x], i), gamma, beta, eps)
+		norm(out, g.load(in, f.values[x], i), gamma, beta, eps)
 		g.store(f.values[dst], out, i)
 	})
 	return nil
@@ -185,11 +185,8 @@ func (c *compiler) reduce() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
-	fold, err := foldOf(c.op.Type)
+	dst := c.result(0)
+	fold, err := foldOf(c.op.Type, c.values[x].typ.DType)
 	if err != nil {
 		return err
 	}
@@ -201,8 +198,14 @@ func (c *compiler) reduce() error {
 	return nil
 }
 
-// foldOf is the op's reduction of one vector, rounded to float16.
-func foldOf(op string) (func([]float32) float32, error) {
+// foldOf is the op's reduction of one vector, rounded to its type.
+func foldOf(op string, d mil.DType) (func([]float32) float32, error) {
+	switch d {
+	case mil.Float32:
+		return floatFold(op), nil
+	case mil.Int32:
+		return intFold(op)
+	}
 	switch op {
 	case "reduce_sum":
 		return func(v []float32) float32 { return rounded(kernel.Sum(v)) }, nil
@@ -223,3 +226,34 @@ func foldOf(op string) (func([]float32) float32, error) {
 
 // rounded is v as float16 has it.
 func rounded(v float32) float32 { return half.ToFloat32(half.FromFloat32(v)) }
+
+// floatFold is the op's reduction of float32 values.
+func floatFold(op string) func([]float32) float32 {
+	switch op {
+	case "reduce_sum":
+		return kernel.Sum
+	case "reduce_mean":
+		return func(v []float32) float32 { return kernel.Sum(v) / float32(len(v)) }
+	case "reduce_max":
+		return kernel.MaxOf
+	case "reduce_sum_square":
+		return kernel.SumSquares
+	}
+	return func(v []float32) float32 { return float32(math.Sqrt(float64(kernel.SumSquares(v)))) }
+}
+
+// intFold is the op's reduction of int32 values.
+func intFold(op string) (func([]float32) float32, error) {
+	var fold func([]int32) int32
+	switch op {
+	case "reduce_sum":
+		fold = kernel.SumInt32
+	case "reduce_max":
+		fold = kernel.MaxOfInt32
+	case "reduce_sum_square":
+		fold = func(v []int32) int32 { return kernel.DotInt32(v, v) }
+	default:
+		return nil, fmt.Errorf("%w: parameter x: want floats, as the result of integers may be a fraction, found int32", ErrProgram)
+	}
+	return func(v []float32) float32 { return math.Float32frombits(uint32(fold(kernel.Ints(v)))) }, nil
+}

@@ -23,10 +23,7 @@ func (c *compiler) transpose() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	strides := rowMajor(c.values[x].typ.Shape)
 	perm := c.params.Ints("perm")
 	from := make([]int, len(perm))
@@ -70,8 +67,14 @@ func (c *compiler) gather(x, dst, base int, from []int) {
 
 // gatherWalk copies dst from x at base plus the walk's offsets.
 func (c *compiler) gatherWalk(x, dst, base int, w walk) {
+	copyBox := c.copyBox(x, dst, w)
+	c.add([]int{x}, []int{dst}, func() { copyBox(base) })
+}
+
+// copyBox returns what copies dst from x at base plus the walk's offsets.
+func (c *compiler) copyBox(x, dst int, w walk) func(base int) {
 	outer, inner, step := w.cut()
-	f, rows := c.fn, c.values[dst].elements/inner
+	f, rows, base := c.fn, c.values[dst].elements/inner, 0
 	run := func(_, lo, hi int) {
 		src, out := f.values[x], f.values[dst]
 		for r := lo; r < hi; r++ {
@@ -86,7 +89,10 @@ func (c *compiler) gatherWalk(x, dst, base int, w walk) {
 			}
 		}
 	}
-	c.add([]int{x}, []int{dst}, func() { f.each(rows, 1+elementGrain/inner, run) })
+	return func(at int) {
+		base = at
+		f.each(rows, 1+elementGrain/inner, run)
+	}
 }
 
 // split cuts an axis into consecutive pieces. Pieces that are runs of memory
@@ -104,10 +110,7 @@ func (c *compiler) split() error {
 		if outer == 1 {
 			c.share(i, x, base)
 		} else {
-			dst, err := c.result(i)
-			if err != nil {
-				return err
-			}
+			dst := c.result(i)
 			c.gather(x, dst, base, strides)
 		}
 		base += out.Type.Shape[axis] * strides[axis]
@@ -130,10 +133,7 @@ func (c *compiler) concat() error {
 			xs = append(xs, x)
 		}
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	shape := c.values[dst].typ.Shape
 	axis := c.params.Axis("axis", 0, len(shape))
 	outer, inner := mil.NumElements(shape[:axis]), mil.NumElements(shape[axis+1:])

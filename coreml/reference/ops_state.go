@@ -11,10 +11,7 @@ func (c *compiler) readState() error {
 		c.share(0, src, 0)
 		return nil
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	c.copyStep(dst, src)
 	return nil
 }

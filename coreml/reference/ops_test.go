@@ -190,7 +190,11 @@ func layerNorm(s *sample) []string {
 		args = append(args, mil.Arg("beta", s.constant(own...)))
 	}
 	if s.IntN(2) == 0 {
-		args = append(args, mil.Lit("epsilon", mil.Half(half.FromFloat64(math.Abs(s.NormFloat64())))))
+		epsilon := mil.Half(half.FromFloat64(math.Abs(s.NormFloat64())))
+		if s.dtype == mil.Float32 {
+			epsilon = float(float32(math.Abs(s.NormFloat64())))
+		}
+		args = append(args, mil.Lit("epsilon", epsilon))
 	}
 	return []string{s.op("layer_norm", args...)}
 }

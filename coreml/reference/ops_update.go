@@ -1,34 +1,14 @@
 package reference
 
-import (
-	"fmt"
-
-	"lockstep/internal/mil"
-)
-
-// bounds reports what keeps begin or end of a slice from being read now.
-func (c *compiler) bounds(params ...string) error {
-	for _, param := range params {
-		lit := c.params.Literal(param)
-		switch {
-		case lit == nil:
-			return fmt.Errorf("%w: parameter %s: want a constant, found a run-time value", ErrProgram, param)
-		case lit.Blob != nil:
-			return fmt.Errorf("%w: parameter %s: want a value in the program, found one in the weight file", ErrProgram, param)
-		}
-	}
-	return nil
-}
-
-// sliceBySize takes a box with a constant begin. One that is a run of memory
+// sliceBySize takes a box. One with a constant begin that is a run of memory
 // stays where it is.
 func (c *compiler) sliceBySize() error {
-	if err := c.bounds("begin"); err != nil {
-		return err
-	}
 	x, err := c.operand("x")
 	if err != nil {
 		return err
+	}
+	if c.params.Ints("begin") == nil {
+		return c.dynamicBox(x)
 	}
 	base, strides := 0, rowMajor(c.values[x].typ.Shape)
 	for d, begin := range c.params.Ints("begin") {
@@ -44,20 +24,14 @@ func (c *compiler) box(x, base int, from []int) error {
 		c.share(0, x, base)
 		return nil
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	c.gather(x, dst, base, from)
 	return nil
 }
 
-// sliceUpdate copies x with a strided box of constant bounds replaced. What is
-// replaced altogether is not looked at.
+// sliceUpdate copies x with a strided box replaced. What constant bounds replace
+// altogether is not looked at.
 func (c *compiler) sliceUpdate() error {
-	if err := c.bounds("begin", "end"); err != nil {
-		return err
-	}
 	x, err := c.operand("x")
 	if err != nil {
 		return err
@@ -66,15 +40,15 @@ func (c *compiler) sliceUpdate() error {
 	if err != nil {
 		return err
 	}
+	if c.params.Ints("begin") == nil || c.params.Ints("end") == nil {
+		return c.dynamicUpdate(x, update)
+	}
 	shape := c.values[x].typ.Shape
 	axes, err := c.params.Slice(shape)
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	base, to, strides := 0, []int{}, rowMajor(shape)
 	for d, a := range axes {
 		base += a.Begin * strides[d]
@@ -87,14 +61,16 @@ func (c *compiler) sliceUpdate() error {
 		c.copyStep(dst, update)
 		return nil
 	}
-	c.scatter(x, update, dst, base, w)
+	scatter := c.scatter(x, update, dst, w)
+	c.add([]int{x, update}, []int{dst}, func() { scatter(base) })
 	return nil
 }
 
-// scatter copies x to dst and update over it, to base plus the walk's offsets.
-func (c *compiler) scatter(x, update, dst, base int, w walk) {
+// scatter returns what copies x to dst and update over it, to base plus the
+// walk's offsets.
+func (c *compiler) scatter(x, update, dst int, w walk) func(base int) {
 	outer, inner, step := w.cut()
-	f, n, rows := c.fn, c.values[x].elements, c.values[update].elements/inner
+	f, n, rows, base := c.fn, c.values[x].elements, c.values[update].elements/inner, 0
 	keep := func(_, lo, hi int) { copy(f.values[dst][lo:hi], f.values[x][lo:hi]) }
 	replace := func(_, lo, hi int) {
 		src, out := f.values[update], f.values[dst]
@@ -105,10 +81,11 @@ func (c *compiler) scatter(x, update, dst, base int, w walk) {
 			}
 		}
 	}
-	c.add([]int{x, update}, []int{dst}, func() {
+	return func(at int) {
+		base = at
 		f.each(n, 1<<16, keep)
 		f.each(rows, 1+elementGrain/inner, replace)
-	})
+	}
 }
 
 // tile repeats x along its axes.
@@ -117,10 +94,7 @@ func (c *compiler) tile() error {
 	if err != nil {
 		return err
 	}
-	dst, err := c.result(0)
-	if err != nil {
-		return err
-	}
+	dst := c.result(0)
 	shape := c.values[x].typ.Shape
 	strides := rowMajor(shape)
 	var sizes, from []int // each axis of the result is two: the repeats, then x's
@@ -129,23 +103,4 @@ func (c *compiler) tile() error {
 	}
 	c.gatherWalk(x, dst, 0, newWalk(sizes, from))
 	return nil
-}
-
-// pow is x*x for the constant exponent 2, the one that programs have.
-func (c *compiler) pow() error {
-	x, y, lit := c.params.Type("x"), c.params.Type("y"), c.params.Literal("y")
-	switch {
-	case lit == nil:
-		return fmt.Errorf("%w: parameter y: want the constant 2, found a run-time value", ErrProgram)
-	case mil.NumElements(y.Shape) != 1 || len(y.Shape) > len(x.Shape):
-		return fmt.Errorf("%w: parameter y: want the constant 2 as a scalar, found %s", ErrProgram, y)
-	}
-	exponent, err := c.operand("y")
-	if err != nil {
-		return err
-	}
-	if v := c.fn.values[exponent][0]; v != 2 {
-		return fmt.Errorf("%w: parameter y: want the constant 2, found %v", ErrProgram, v)
-	}
-	return c.tabulated(tableKey{op: "square"})
 }

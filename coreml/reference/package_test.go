@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -107,11 +108,19 @@ func (b *blobs) integers(t testing.TB, d mil.DType, shape []int, values []int8) 
 	return mil.Blob(d, shape, b.layout.Add(typ, size, padding))
 }
 
-// int32 adds an int32 vector of one element.
-func (b *blobs) int32(value byte) mil.Literal {
-	b.data = append(b.data, []byte{value, 0, 0, 0})
-	return mil.Blob(mil.Int32, []int{1}, b.layout.Add(mlpackage.BlobInt32, 4, 0))
+// words adds a blob of a type of 32 bits.
+func (b *blobs) words(d mil.DType, shape []int, values []uint32) mil.Literal {
+	var raw []byte
+	for _, v := range values {
+		raw = binary.LittleEndian.AppendUint32(raw, v)
+	}
+	b.data = append(b.data, raw)
+	typ, _ := mlpackage.BlobTypeOf(d)
+	return mil.Blob(d, shape, b.layout.Add(typ, int64(len(raw)), 0))
 }
+
+// int32 adds an int32 vector of one element.
+func (b *blobs) int32(value uint32) mil.Literal { return b.words(mil.Int32, []int{1}, []uint32{value}) }
 
 func (b *blobs) bytes(t testing.TB) []byte {
 	t.Helper()

@@ -22,6 +22,9 @@ var (
 	// ErrTensor is wrapped by errors about inputs, outputs and states that do
 	// not fit the signature.
 	ErrTensor = errors.New("tensor does not fit the signature")
+	// ErrIndex is wrapped by errors about run-time indices and bounds that lie
+	// outside the axis that they are for.
+	ErrIndex = errors.New("index outside its axis")
 	// ErrFunction is wrapped by errors about names of functions.
 	ErrFunction = errors.New("no such function")
 	// ErrClosed is returned by a package after Close, and by its functions and

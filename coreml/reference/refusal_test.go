@@ -42,72 +42,46 @@ func TestUnsupported(t *testing.T) {
 			return s.input(2)
 		}, []string{`input "wide"`, "fp32[2]"}},
 		{"integer output", func(s *sample) string { return s.Const("ids", mil.Int32s(1, 2)) }, []string{"output", `"ids"`, "int32[2]"}},
-		{"integer reshape", func(s *sample) string {
-			return s.op("reshape", mil.Arg("x", s.Const("ids", mil.Int32s(1, 2))), mil.Lit("shape", mil.Int32s(2, 1)))
-		}, []string{"op reshape", "parameter x", `"ids"`, "int32[2]"}},
-		{"cast", func(s *sample) string {
-			return s.op("cast", mil.Arg("x", s.input(2)), mil.Lit("dtype", mil.StringScalar("fp32")))
-		}, []string{"op cast", `"v2"`}},
-		{"bool result", func(s *sample) string {
-			x := s.input(2)
-			return s.op("select", mil.Arg("cond", s.op("less", mil.Arg("x", x), mil.Arg("y", x))), mil.Arg("a", x), mil.Arg("b", x))
-		}, []string{"op less", `"v2"`}},
-		{"float32 constant", func(s *sample) string {
-			x := s.Const("one", floats(1))
-			return s.op("add", mil.Arg("x", x), mil.Arg("y", x))
-		}, []string{"op add", "parameter x", `"one"`, "fp32"}},
-		{"gather", func(s *sample) string {
-			return s.op("gather", mil.Arg("x", s.input(2)), mil.Lit("indices", mil.Int32s(1)))
-		}, []string{"op gather"}},
-		{"topk", func(s *sample) string {
-			return s.op("topk", mil.Arg("x", s.input(2)), mil.Lit("return_indices", mil.BoolScalar(false)))
-		}, []string{"op topk"}},
-		{"scaled_dot_product_attention", func(s *sample) string {
-			x := s.input(1, 2, 2)
-			return s.op("scaled_dot_product_attention", mil.Arg("query", x), mil.Arg("key", x), mil.Arg("value", x))
-		}, []string{"op scaled_dot_product_attention"}},
-		{"reduce_argmax", func(s *sample) string { return s.op("reduce_argmax", mil.Arg("x", s.input(2))) }, []string{"op reduce_argmax"}},
-		{"conv of 3x3", func(s *sample) string { return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 3, 3)) }, []string{"op conv", "parameter weight", "[3 2 3 3]"}},
-		{"conv of a batch", func(s *sample) string { return s.conv([]int{2, 2, 4, 4}, s.constant(3, 2, 1, 1)) }, []string{"op conv", "parameter x", "[2 2 4 4]"}},
-		{"conv in groups", func(s *sample) string {
-			return s.conv([]int{1, 4, 2, 2}, s.constant(6, 2, 1, 1), mil.Lit("groups", mil.Int32Scalar(2)))
-		}, []string{"op conv", "parameter groups", "2"}},
-		{"conv with strides", func(s *sample) string {
-			return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 1, 1), mil.Lit("strides", mil.Int32s(1, 2)))
-		}, []string{"op conv", "parameter strides", "[1 2]"}},
-		{"conv with padding", func(s *sample) string {
-			return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 1, 1), mil.Lit("pad_type", mil.StringScalar("custom")), mil.Lit("pad", mil.Int32s(0, 0, 1, 0)))
-		}, []string{"op conv", "parameter pad", "[0 0 1 0]"}},
-		{"conv with run-time weight", func(s *sample) string { return s.conv([]int{1, 2, 4, 4}, s.input(3, 2, 1, 1)) }, []string{"op conv", "parameter weight", `"v1"`}},
-		{"weight of floats", func(s *sample) string {
-			return s.op("constexpr_blockwise_shift_scale", mil.Inline("data", mil.Halfs([]int{2}, s.halfs(2))), mil.Inline("scale", mil.Halfs([]int{1}, s.halfs(1))))
-		}, []string{"op constexpr_blockwise_shift_scale", "parameter data", "fp16[2]"}},
-		{"weight made of a weight", func(s *sample) string {
-			return s.op("constexpr_blockwise_shift_scale", mil.Arg("data", s.constexpr(mil.Int8, 1, 2)), mil.Inline("scale", mil.Halfs([]int{1, 1}, s.halfs(1))))
-		}, []string{"op constexpr_lut_to_dense", "parameter lut", "int8[1,1,2,1]"}},
-		{"float32 offset", func(s *sample) string {
-			return s.blockwise([]int{2}, []int{1}, mil.Inline("offset", mil.Literal{Type: mil.Tensor(mil.Float32, 1), Floats: []float32{1}}))
-		}, []string{"op constexpr_blockwise_shift_scale", "parameter offset", "fp32[1]"}},
-		{"float32 table", func(s *sample) string { return s.constexpr(mil.Float32, 2) }, []string{"op constexpr_lut_to_dense", "parameter lut", "fp32[1,2,1]"}},
-		{"slice_by_size from the weight file", func(s *sample) string {
-			return s.op("slice_by_size", mil.Arg("x", s.input(2)), mil.Lit("begin", s.blobs.int32(1)), mil.Lit("size", mil.Int32s(1)))
-		}, []string{"op slice_by_size", "parameter begin"}},
-		{"slice_update from the weight file", func(s *sample) string {
-			return s.op("slice_update", mil.Arg("x", s.input(2)), mil.Arg("update", s.input(1)), mil.Lit("begin", mil.Int32s(0)), mil.Lit("end", s.blobs.int32(1)))
-		}, []string{"op slice_update", "parameter end"}},
-		{"pow of two values", func(s *sample) string { return s.op("pow", mil.Arg("x", s.input(2)), mil.Arg("y", s.input())) }, []string{"op pow", "parameter y", "run-time"}},
-		{"pow of 3", func(s *sample) string {
-			return s.op("pow", mil.Arg("x", s.input(2)), mil.Lit("y", mil.Half(half.FromFloat32(3))))
-		}, []string{"op pow", "parameter y", "found 3"}},
-		{"pow of a vector", func(s *sample) string { return s.op("pow", mil.Arg("x", s.input(2)), mil.Arg("y", s.constant(2))) }, []string{"op pow", "parameter y", "fp16[2]"}},
-		{"float32 scale", func(s *sample) string {
-			return s.op("constexpr_blockwise_shift_scale", mil.Inline("data", mil.Literal{Type: mil.Tensor(mil.Int8, 1), Bytes: []byte{7}}),
-				mil.Inline("scale", mil.Literal{Type: mil.Tensor(mil.Float32, 1), Floats: []float32{1}}))
-		}, []string{"op constexpr_blockwise_shift_scale", "fp32[1]"}},
-		{"float32 gamma", func(s *sample) string {
-			gamma := s.Const("gain", mil.Literal{Type: mil.Tensor(mil.Float32, 2), Floats: []float32{1, 2}})
-			return s.op("layer_norm", mil.Arg("x", s.input(2)), mil.Arg("gamma", gamma))
-		}, []string{"op layer_norm", "parameter gamma", `"gain"`}},
+		{"float32 output", func(s *sample) string { return s.to(mil.Float32, s.input(2)) }, []string{"output", `"v2"`, "want float16", "fp32[2]"}},
+		{"int8 output", func(s *sample) string { return s.to(mil.Int8, s.input(2)) }, []string{"output", `"v2"`, "want float16", "int8[2]"}},
+		{"quotient of integers", func(s *sample) string {
+			x := s.computed([]int{1, 2})
+			return s.to(mil.Float16, s.op("real_div", mil.Arg("x", x), mil.Arg("y", x)))
+		}, []string{"op real_div", "parameter x", "want floats", "int32"}},
+		{"mean of integers", func(s *sample) string {
+			return s.to(mil.Float16, s.op("reduce_mean", mil.Arg("x", s.computed([]int{1, 2}))))
+		}, []string{"op reduce_mean", "parameter x", "want floats", "int32"}},
+		{"norm of integers", func(s *sample) string {
+			return s.to(mil.Float16, s.op("reduce_l2_norm", mil.Arg("x", s.computed([]int{1, 2}))))
+		}, []string{"op reduce_l2_norm", "parameter x", "want floats", "int32"}},
+		{"constant index outside", func(s *sample) string {
+			return s.op("gather", mil.Arg("x", s.input(2)), mil.Lit("indices", mil.Int32s(0, 2)))
+		}, []string{"op gather", "parameter indices", "element 1", "0..1", "found 2"}},
+		{"negative constant index", func(s *sample) string {
+			return s.op("gather", mil.Arg("x", s.input(2)), mil.Lit("indices", mil.Int32s(-1)))
+		}, []string{"op gather", "parameter indices", "element 0", "0..1", "found -1"}},
+		{"uint16 of an axis that is too long", func(s *sample) string {
+			return s.to(mil.Float16, s.op("reduce_argmax", mil.Arg("x", s.input(65537)), mil.Lit("output_dtype", mil.StringScalar("uint16"))))
+		}, []string{"op reduce_argmax", "parameter x", "65536", "uint16", "found 65537"}},
+		{"places of an axis that is too long", func(s *sample) string {
+			return s.Ops("topk", []string{"most", "places"}, mil.Arg("x", s.input(65537)), mil.Lit("output_indices_dtype", mil.StringScalar("uint16")))[0]
+		}, []string{"op topk", "parameter x", "65536", "uint16", "found 65537"}},
+		{"largest of nothing", func(s *sample) string {
+			return s.to(mil.Float16, s.op("reduce_argmax", mil.Arg("x", s.Const("none", mil.Halfs([]int{0}, nil)))))
+		}, []string{"op reduce_argmax", "parameter x", "found 0"}},
+		{"run-time slice_update with a stride of 0", func(s *sample) string {
+			return s.op("slice_update", mil.Arg("x", s.input(2)), mil.Arg("update", s.input(1)), mil.Arg("begin", s.computed([]int{0})),
+				mil.Lit("end", mil.Int32s(1)), mil.Lit("stride", mil.Int32s(0)))
+		}, []string{"op slice_update", "parameter stride", "found [0]"}},
+		{"conv padded unevenly", func(s *sample) string {
+			return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 2, 2), mil.Lit("pad_type", mil.StringScalar(mil.PadSame)))
+		}, []string{"op conv", "parameter pad_type", "found same"}},
+		{"conv padded less by its stride", func(s *sample) string {
+			return s.conv([]int{1, 2, 4, 4}, s.constant(3, 2, 3, 3), mil.Lit("pad_type", mil.StringScalar(mil.PadSameLower)), mil.Lit("strides", mil.Int32s(2, 2)))
+		}, []string{"op conv", "parameter pad_type", "found same_lower"}},
+		{"negative float32 epsilon", func(s *sample) string {
+			return s.to(mil.Float16, s.op("rsqrt", mil.Arg("x", s.to(mil.Float32, s.input(2))), mil.Lit("epsilon", floats(-1))))
+		}, []string{"op rsqrt", "-1"}},
 		{"negative epsilon", func(s *sample) string {
 			return s.op("rsqrt", mil.Arg("x", s.input(2)), mil.Lit("epsilon", floats(-1)))
 		}, []string{"op rsqrt", "-1"}},
@@ -144,6 +118,38 @@ func (s *sample) constexpr(d mil.DType, shape ...int) string {
 	return s.op("constexpr_lut_to_dense", mil.Inline("indices", indices), mil.Inline("lut", lut))
 }
 
+// TestIndicesOutside: what the pass computes may lie outside its axis. The error
+// names function, op and element, and the next pass is sound.
+func TestIndicesOutside(t *testing.T) {
+	s := newSample("outside")
+	at := s.to(mil.Int32, s.Input("at", fp16(2)))
+	rows := s.Const("rows", mil.Halfs([]int{3, 1}, []float16.Float16{1, 2, 3}))
+	row := s.op("gather", mil.Arg("x", rows), mil.Arg("indices", at))
+	box := s.op("slice_by_size", mil.Arg("x", s.Const("square", mil.Halfs([]int{2, 2}, make([]float16.Float16, 4)))), mil.Arg("begin", at), mil.Lit("size", mil.Int32s(1, 1)))
+	f, err := s.Finish(row, box)
+	require.NoError(t, err)
+	fn := openFunction(t, openPackage(t, writePackage(t, nil, f)), f.Name)
+	in, out := tensors(fn.Signature().Inputs), tensors(fn.Signature().Outputs)
+	for _, tc := range []struct {
+		at    [2]float32
+		parts []string
+	}{
+		{[2]float32{0, 3}, []string{"op gather", "parameter indices", "element 1", "0..2", "found 3"}},
+		{[2]float32{-1, 0}, []string{"op gather", "element 0", "found -1"}},
+		{[2]float32{1, 2}, []string{"op slice_by_size", "parameter begin", "axis 1", "0..1", "found 2"}},
+		{[2]float32{1, 0}, nil},
+	} {
+		in["at"].Data[0], in["at"].Data[1] = half.FromFloat32(tc.at[0]), half.FromFloat32(tc.at[1])
+		err := fn.Predict(context.Background(), in, nil, out)
+		if tc.parts == nil {
+			require.NoError(t, err)
+			assert.Equal(t, []float16.Float16{2, 1}, out[row].Data)
+			continue
+		}
+		mustFail(t, err, reference.ErrIndex, append(tc.parts, "function main")...)
+	}
+}
+
 // TestMemoryBound refuses programs that declare more than they may have,
 // without allocating it, and lets buffers be used again.
 func TestMemoryBound(t *testing.T) {
@@ -174,6 +180,22 @@ func TestMemoryBound(t *testing.T) {
 		{"scratch of a reduction", 4*(3+2*size+2) + 2*4*2*size - 1, func(s *sample) []string {
 			return []string{s.op("reduce_sum", mil.Arg("x", s.input(size, 2)), mil.Lit("axes", mil.Int32s(0)))}
 		}, []string{"function main"}},
+		{"scratch of a topk", 4*(3+2*size+2) + 2*4*2*size - 1, func(s *sample) []string {
+			x := s.input(2, size)
+			return []string{s.op("topk", mil.Arg("x", x), mil.Lit("return_indices", mil.BoolScalar(false)))}
+		}, []string{"function main"}},
+		{"scores of an attention", 4*(3+1+size+1) + 2*4*2*size - 1, func(s *sample) []string {
+			q, k := s.input(1, 1, 1), s.input(1, size, 1)
+			return []string{s.op("scaled_dot_product_attention", mil.Arg("query", q), mil.Arg("key", k), mil.Arg("value", k))}
+		}, []string{"function main"}},
+		{"what lies under a kernel", 4*(3+size+size) + 2*4*size - 1, func(s *sample) []string {
+			return []string{s.conv([]int{1, 1, size}, s.input(1, 1, size))}
+		}, []string{"function main"}},
+		{"float32 weight", (4+1)*size + 4*2 + 4*size - 1, func(s *sample) []string {
+			x := s.op("constexpr_lut_to_dense", mil.Inline("indices", mil.Literal{Type: mil.Tensor(mil.UInt1, size), Bytes: make([]byte, size/8)}),
+				mil.Inline("lut", mil.Literal{Type: mil.Tensor(mil.Float32, 1, 2, 1), Floats: []float32{1, 2}}))
+			return []string{s.to(mil.Float16, x)}
+		}, []string{"op constexpr_lut_to_dense", `value "v1"`}},
 		{"a chain in three buffers", 4 * (3*size + 3), func(s *sample) []string {
 			x := s.input(size)
 			for range 100 {

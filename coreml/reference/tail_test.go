@@ -131,21 +131,21 @@ func TestNanoAgainstNaive(t *testing.T) {
 					r := s.runner(t, pkg, tc.name, st)
 					states, inputs := map[string]array{}, map[string]array{}
 					for name, data := range content(t, st, r.fn.Signature()) {
-						states[name] = array{featureShape(r.fn.Signature().States, name), data}
+						states[name] = halfArray(featureShape(r.fn.Signature().States, name), data)
 					}
 					tokens, f := hiddenRows(tc.name, tc.live, s.cfg.HiddenSize), files.Model.Program.Function(tc.name)
 					require.NoError(t, r.pass.Fill(r.rope, tc.pos, tc.live, tokens))
 					traced := traceCopy(t, pkg, r.fn, r.pass.Inputs(), st)
 					r.run(t, tc.pos, tokens)
 					for name, in := range r.pass.Inputs() {
-						inputs[name] = array{in.Shape, in.Data}
+						inputs[name] = halfArray(in.Shape, in.Data)
 					}
 					all := evaluate(t, files, f, inputs, states)
 					want := all.outputs(f)
 					traced.requireLike(t, f, all, r.out, content(t, st, r.fn.Signature()), nil)
-					requireSame(t, want["hidden"].data, r.out["hidden"].Data, tc.name+" hidden")
+					requireSame(t, want["hidden"].halfs(), r.out["hidden"].Data, tc.name+" hidden")
 					for name, got := range content(t, st, r.fn.Signature()) {
-						requireSame(t, states[name].data, got, tc.name+" "+name)
+						requireSame(t, states[name].halfs(), got, tc.name+" "+name)
 					}
 				}
 			})

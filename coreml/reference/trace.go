@@ -8,6 +8,7 @@ import (
 	"github.com/x448/float16"
 
 	"lockstep/coreml"
+	"lockstep/coreml/reference/kernel"
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 )
@@ -16,7 +17,7 @@ import (
 // have run, and before the next one, which may use its buffer again.
 type shown struct {
 	op, name string
-	shape    []int
+	typ      mil.Type
 	value    int
 	after    int
 }
@@ -37,7 +38,7 @@ func (c *compiler) show() {
 		if after == 0 {
 			after = len(c.steps)
 		}
-		c.fn.shown = append(c.fn.shown, shown{op: c.op.Type, name: out.Name, shape: out.Type.Shape, value: v, after: after})
+		c.fn.shown = append(c.fn.shown, shown{op: c.op.Type, name: out.Name, typ: out.Type, value: v, after: after})
 	}
 }
 
@@ -57,7 +58,7 @@ func (c *compiler) stand(v int) {
 func (f *function) Trace(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, observe func(coreml.Observed) error) error {
 	largest := 0
 	for _, s := range f.shown {
-		largest = max(largest, mil.NumElements(s.shape))
+		largest = max(largest, mil.NumElements(s.typ.Shape))
 	}
 	return f.pass(ctx, inputs, st, outputs, &tracer{f: f, left: f.shown, data: make([]float16.Float16, largest), observe: observe})
 }
@@ -77,8 +78,12 @@ func (t *tracer) ran(steps int) error {
 		t.left = t.left[1:]
 		values := t.f.values[s.value]
 		data := t.data[:len(values)]
-		half.Encode(data, values)
-		if err := t.observe(coreml.Observed{Op: s.op, Name: s.name, Tensor: coreml.Tensor{Shape: s.shape, Data: data}}); err != nil {
+		if s.typ.DType == mil.Float16 || s.typ.DType == mil.Float32 {
+			half.Encode(data, values)
+		} else {
+			kernel.EncodeInts(data, kernel.Ints(values), s.typ.DType == mil.UInt32)
+		}
+		if err := t.observe(coreml.Observed{Op: s.op, Name: s.name, Tensor: coreml.Tensor{Shape: s.typ.Shape, Data: data}}); err != nil {
 			return fmt.Errorf("value %q: %w", s.name, err)
 		}
 	}

@@ -78,7 +78,7 @@ func (got *traced) requireLike(t testing.TB, f *mil.Function, want *naive, outpu
 			o := got.values[i]
 			require.Equal(t, [2]string{op.Type, v.Name}, [2]string{o.Op, o.Name})
 			require.True(t, slices.Equal(v.Type.Shape, o.Tensor.Shape), "%s: shape %v, want %v", v.Name, o.Tensor.Shape, v.Type.Shape)
-			requireSame(t, want.values[v.Name].data, o.Tensor.Data, "traced, value "+v.Name)
+			requireSame(t, want.values[v.Name].halfs(), o.Tensor.Data, "traced, value "+v.Name)
 			i++
 		}
 	}

@@ -8,9 +8,20 @@ import (
 
 // LayerNorm computes layer_norm of one vector: mean = sum/n, c = x - mean, var =
 // sum(c*c)/n, y = c/sqrt(var+eps), then y*gamma, then + beta; each step is
-// float32, the result is rounded once to float16. gamma and beta may be nil.
-// dst may be src; it is as long as src.
+// float32, the result is rounded once to float16. gamma and beta may be nil, and
+// any float32 values. dst may be src; it is as long as src.
 func LayerNorm(dst, src, gamma, beta []float32, eps float32) {
+	layerNorm(dst, src, gamma, beta, eps)
+	half.Round(dst)
+}
+
+// LayerNormFloat32 is LayerNorm of any float32 values, not rounded to float16.
+func LayerNormFloat32(dst, src, gamma, beta []float32, eps float32) {
+	layerNorm(dst, src, gamma, beta, eps)
+	canonicalize(dst)
+}
+
+func layerNorm(dst, src, gamma, beta []float32, eps float32) {
 	src = src[:len(dst)]
 	n := float32(len(src))
 	mean := Sum(src) / n
@@ -31,7 +42,6 @@ func LayerNorm(dst, src, gamma, beta []float32, eps float32) {
 			dst[i] += b
 		}
 	}
-	half.Round(dst)
 }
 
 // sqrt32 is the correctly rounded float32 square root: float64 has more than
@@ -43,6 +53,17 @@ func sqrt32(f float32) float32 { return float32(math.Sqrt(float64(f))) }
 // largest becomes exactly +0. A NaN or +Inf in src makes every result NaN. dst
 // may be src; it is as long as src.
 func Softmax(dst, src []float32) {
+	softmax(dst, src)
+	half.Round(dst)
+}
+
+// SoftmaxFloat32 is Softmax of any float32 values, not rounded to float16.
+func SoftmaxFloat32(dst, src []float32) {
+	softmax(dst, src)
+	canonicalize(dst)
+}
+
+func softmax(dst, src []float32) {
 	src = src[:len(dst)]
 	largest := MaxOf(src)
 	for i, f := range src {
@@ -52,5 +73,4 @@ func Softmax(dst, src []float32) {
 	for i, e := range dst {
 		dst[i] = e / sum
 	}
-	half.Round(dst)
 }
