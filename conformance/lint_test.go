@@ -1,11 +1,13 @@
 package conformance
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
 
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
@@ -110,6 +112,82 @@ func TestLintRules(t *testing.T) {
 	}
 	for _, rule := range lintRules() {
 		assert.True(t, covered[rule.name], "rule %s has no fault that it catches", rule.name)
+	}
+}
+
+// TestLintStrayOps: each op that the reference plane executes and the Neural
+// Engine is known to leave is a finding, and so is every integer or bool on the
+// way.
+func TestLintStrayOps(t *testing.T) {
+	text := func(param, value string) mil.Operand { return mil.Lit(param, mil.StringScalar(value)) }
+	x := mil.Arg("x", "x")
+	where := mil.Lit("indices", mil.Int32s(0))
+	begin, end := mil.Lit("begin", mil.Int32s(0, 0)), mil.Lit("end", mil.Int32s(1, 2))
+	covered := map[string]bool{}
+	for i, tc := range []struct {
+		op     string // that is to be named
+		rules  []string
+		values []string // integers or bools that are to be named
+		build  func(b *mil.Builder) string
+	}{
+		{"gather", []string{"op"}, nil, func(b *mil.Builder) string { return b.Op("gather", "out", x, where) }},
+		{"cast", []string{"op"}, nil, func(b *mil.Builder) string { return b.Op("cast", "out", x, text("dtype", "fp32")) }},
+		{"topk", []string{"int_runtime", "op"}, []string{"places"}, func(b *mil.Builder) string { return b.Ops("topk", []string{"out", "places"}, x)[0] }},
+		{"topk", []string{"op"}, nil, func(b *mil.Builder) string {
+			return b.Op("topk", "out", x, mil.Lit("return_indices", mil.BoolScalar(false)))
+		}},
+		{"reduce_argmax", []string{"int_runtime", "op"}, []string{"out"}, func(b *mil.Builder) string { return b.Op("reduce_argmax", "out", x) }},
+		{"scaled_dot_product_attention", []string{"op"}, nil, func(b *mil.Builder) string {
+			y := b.Op("expand_dims", "y", x, mil.Lit("axes", mil.Int32s(0)))
+			return b.Op("scaled_dot_product_attention", "out", mil.Arg("query", y), mil.Arg("key", y), mil.Arg("value", y))
+		}},
+		{"slice_update", []string{"int_runtime", "op"}, []string{"first"}, func(b *mil.Builder) string {
+			b.Op("cast", "first", mil.Inline("x", mil.Halfs([]int{2}, make([]float16.Float16, 2))), text("dtype", "int32"))
+			return b.Op("slice_update", "out", x, mil.Inline("update", mil.Halfs([]int{1, 2}, make([]float16.Float16, 2))), mil.Arg("begin", "first"), end)
+		}},
+		{"", nil, nil, func(b *mil.Builder) string {
+			return b.Op("slice_update", "out", x, mil.Inline("update", mil.Halfs([]int{1, 2}, make([]float16.Float16, 2))), begin, end)
+		}},
+		{"", []string{"int_runtime", "op"}, []string{"whole", "out"}, func(b *mil.Builder) string {
+			y := b.Op("cast", "whole", x, text("dtype", "int32"))
+			return b.Op("add", "out", mil.Arg("x", y), mil.Arg("y", y))
+		}},
+		{"", []string{"int_runtime"}, []string{"least"}, func(b *mil.Builder) string {
+			b.Op("less", "least", x, mil.Arg("y", "x"))
+			return b.Op("select", "out", mil.Arg("cond", "least"), mil.Arg("a", "x"), mil.Arg("b", "x"))
+		}},
+	} {
+		t.Run(fmt.Sprint(i, tc.op), func(t *testing.T) {
+			b := mil.NewBuilder("main", "CoreML8")
+			b.Input("x", mil.Tensor(mil.Float16, 2, 2))
+			f, err := b.Finish(tc.build(b))
+			require.NoError(t, err)
+			p := &mlpackage.Package{Model: &mlpackage.Model{Program: &mil.Program{Functions: []*mil.Function{f}}}}
+			scope, err := mil.NewScope(f)
+			require.NoError(t, err)
+			l := &linted{pkg: p, scopes: map[string]*mil.Scope{"main": scope}}
+			var caught []string
+			for _, rule := range lintRules() {
+				found := rule.findings(l)
+				if len(found) == 0 {
+					continue
+				}
+				caught = append(caught, rule.name)
+				if rule.name == "int_runtime" {
+					require.Len(t, found, len(tc.values))
+					for i, value := range tc.values {
+						assert.Contains(t, found[i], "run-time value "+value+" is ")
+					}
+				} else if tc.op != "" {
+					assert.Contains(t, found[len(found)-1], tc.op+" \"out\"")
+				}
+			}
+			assert.Equal(t, tc.rules, caught)
+			covered[tc.op] = true
+		})
+	}
+	for _, op := range strayOps() {
+		assert.True(t, covered[op], "op %s has no case", op)
 	}
 }
 

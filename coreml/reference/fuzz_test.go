@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -293,7 +294,7 @@ func work(f *mil.Function) float64 {
 	return total
 }
 
-// nanoBase is nano's tail, to be mutated.
+// nanoBase is nano's tail or another program, to be mutated.
 type nanoBase struct {
 	files     *mlpackage.Package
 	functions []*mil.Function
@@ -373,8 +374,14 @@ func (base *nanoBase) try(t testing.TB, which int, data []byte) outcome {
 // FuzzCompile: no program that Check takes makes the plane panic or allocate
 // beyond its bound, and what it executes it executes right.
 func FuzzCompile(f *testing.F) {
-	base := newNanoBase(f)
+	nano := newNanoBase(f)
+	bases := []*nanoBase{nano, nano}
+	for _, name := range slices.Sorted(maps.Keys(convertedPackages(f))) {
+		bases = append(bases, openBase(f, convertedDir(name)))
+	}
 	f.Add(0, []byte{})
+	f.Add(2, []byte{})
+	f.Add(3, []byte{0, 0, 0, 40, 0, 7, 0, 2, 1, 0, 3, 0, 1})
 	f.Add(1, []byte{})
 	f.Add(0, []byte{10, 0, 8, 1, 0, 30, 0, 5, 9, 0, 77, 0, 2, 3, 4, 5, 6, 7, 8, 9})
 	f.Add(1, []byte{3, 0, 9, 0, 0, 1, 0, 0, 255, 255, 255, 127})
@@ -382,7 +389,7 @@ func FuzzCompile(f *testing.F) {
 		if len(data) > 200 {
 			t.Skip("more than 200 bytes change everything")
 		}
-		base.try(t, int(uint(which)%2), data)
+		bases[uint(which)%uint(len(bases))].try(t, int(uint(which)%2), data)
 	})
 }
 

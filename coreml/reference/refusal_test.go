@@ -43,7 +43,6 @@ func TestUnsupported(t *testing.T) {
 		}, []string{`input "wide"`, "fp32[2]"}},
 		{"integer output", func(s *sample) string { return s.Const("ids", mil.Int32s(1, 2)) }, []string{"output", `"ids"`, "int32[2]"}},
 		{"float32 output", func(s *sample) string { return s.to(mil.Float32, s.input(2)) }, []string{"output", `"v2"`, "want float16", "fp32[2]"}},
-		{"int8 output", func(s *sample) string { return s.to(mil.Int8, s.input(2)) }, []string{"output", `"v2"`, "want float16", "int8[2]"}},
 		{"quotient of integers", func(s *sample) string {
 			x := s.computed([]int{1, 2})
 			return s.to(mil.Float16, s.op("real_div", mil.Arg("x", x), mil.Arg("y", x)))
