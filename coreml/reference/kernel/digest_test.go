@@ -69,7 +69,44 @@ func TestDigests(t *testing.T) {
 		require.NoError(t, err)
 		record(name, table.values[:])
 	}
+	recordFloat32(t, record)
 	goldie.New(t, goldie.WithFixtureDir("../../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "kernel_digests", []byte(text.String()))
+}
+
+// recordFloat32 pins the functions of float32 values.
+func recordFloat32(t *testing.T, record func(name string, values []float32)) {
+	r := source("kernel/digests float32")
+	draw := func(n int) []float32 { // multiples of 2^-21 in [-4, 4)
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.IntN(1<<24)-1<<23) / (1 << 21)
+		}
+		return x
+	}
+	const n, slots, size = 2000, 70, 50
+	a, b, dst := draw(n), draw(n), make([]float32, n)
+	record("dot_float32", []float32{DotFloat32(a, b), DotFloat32(a[:999], b[1:1000])})
+	LayerNormFloat32(dst, a, b, a, 1e-6)
+	record("layer_norm_float32", dst)
+	SoftmaxFloat32(dst, a)
+	record("softmax_float32", dst)
+	Attention(dst[:size], make([]float32, slots), draw(size), draw(slots*size), draw(slots*size), draw(slots), 0.125)
+	record("attention", dst[:size])
+	for i, f := range b {
+		a[i] = max(f, -f)
+	}
+	wide, ok := PairsFloat32("pow")
+	require.True(t, ok)
+	wide.VV(dst, a, b)
+	record("pow_float32", dst)
+	PowHalf().VV(dst, a, b)
+	record("pow_half", dst)
+	for _, name := range UnaryNames() {
+		apply, err := UnaryFloat32(name, 0)
+		require.NoError(t, err)
+		apply(dst, b)
+		record(name+"_float32", dst)
+	}
 }
 
 func bitsOf(x []float32) []uint32 {
