@@ -2,7 +2,8 @@
 // products, normalizations, element-wise operations and unary tables.
 //
 // Each result is defined to the bit. Values travel as float32 slices whose
-// elements are float16 values; unless a function's comment says otherwise, its
+// elements are float16 values, float32 values where a name says so (Float32), or
+// the bits of integers (Ints); unless a function's comment says otherwise, its
 // arguments must be such values and its results are float32 computations
 // rounded once to float16, to nearest even. Any NaN among the results is the
 // one NaN 0x7FC00000, which is 0x7E00 as float16.
