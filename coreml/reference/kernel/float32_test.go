@@ -174,9 +174,29 @@ func TestPow(t *testing.T) {
 	require.True(t, ok)
 	inf, nan, negative := float32(math.Inf(1)), float32(math.NaN()), float32(math.Copysign(0, -1))
 	for _, c := range [][3]float32{
-		{3, 2, 9}, {-3, 2, 9}, {-3, 3, -27}, {-2, -1, -0.5}, {-2, 0.5, nan}, {-8, float32(1) / 3, nan},
-		{negative, 3, negative}, {negative, -3, -inf}, {negative, -2, inf}, {negative, 0.5, 0}, {0, 0, 1}, {nan, 0, 1}, {1, nan, 1}, {nan, 1, nan},
-		{-inf, 3, -inf}, {-inf, 2, inf}, {-inf, -3, negative}, {-inf, 0.5, inf}, {-1, inf, 1}, {-2, inf, inf}, {-0.5, inf, 0}, {-1, 0x1p30, 1}, {-1, 0x1p24 - 1, -1},
+		{3, 2, 9},
+		{-3, 2, 9},
+		{-3, 3, -27},
+		{-2, -1, -0.5},
+		{-2, 0.5, nan},
+		{-8, float32(1) / 3, nan},
+		{negative, 3, negative},
+		{negative, -3, -inf},
+		{negative, -2, inf},
+		{negative, 0.5, 0},
+		{0, 0, 1},
+		{nan, 0, 1},
+		{1, nan, 1},
+		{nan, 1, nan},
+		{-inf, 3, -inf},
+		{-inf, 2, inf},
+		{-inf, -3, negative},
+		{-inf, 0.5, inf},
+		{-1, inf, 1},
+		{-2, inf, inf},
+		{-0.5, inf, 0},
+		{-1, 0x1p30, 1},
+		{-1, 0x1p24 - 1, -1},
 	} {
 		var vv, vs, sv [1]float32
 		p.VV(vv[:], c[:1], c[1:2])
