@@ -42,8 +42,7 @@ func (b *budget) take(bytes int64) error {
 }
 
 // floatBytes is the size of n elements of a value, 4 bytes each whatever their
-// type. n, an element count of a checked
-// program, is below 2^56.
+// type. n, an element count of a checked program, is below 2^56.
 func floatBytes(n int) int64 { return 4 * int64(n) }
 
 func (c *compiler) addValue(name string, t mil.Type) int {

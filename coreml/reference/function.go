@@ -68,8 +68,8 @@ func (f *function) ComputePlan(context.Context) (*coreml.ComputePlan, error) {
 // non-finite inputs are refused before the state is touched. Where ctx ends the
 // pass between two operations, an index that the pass computed is outside its
 // axis (ErrIndex), or an output is not finite, the pass has written to the state
-// and must not be counted on; the outputs are then filled in the last case only. Passes of one function, and passes on one state,
-// wait for each other.
+// and must not be counted on; the outputs are then filled in the last case only.
+// Passes of one function, and passes on one state, wait for each other.
 func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
 	return f.pass(ctx, inputs, st, outputs, nil)
 }

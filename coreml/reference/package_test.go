@@ -119,9 +119,6 @@ func (b *blobs) words(d mil.DType, shape []int, values []uint32) mil.Literal {
 	return mil.Blob(d, shape, b.layout.Add(typ, int64(len(raw)), 0))
 }
 
-// int32 adds an int32 vector of one element.
-func (b *blobs) int32(value uint32) mil.Literal { return b.words(mil.Int32, []int{1}, []uint32{value}) }
-
 func (b *blobs) bytes(t testing.TB) []byte {
 	t.Helper()
 	var out bytes.Buffer

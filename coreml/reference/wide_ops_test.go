@@ -243,8 +243,16 @@ func TestRunTimeBounds(t *testing.T) {
 	}
 }
 
-// computed is an int32 vector that is known when the pass runs.
+// computed is an int32 vector that is known when the pass runs, or that lies in
+// the weight file.
 func (s *sample) computed(values []int) string {
+	if s.IntN(4) == 0 {
+		var words []uint32
+		for _, v := range values {
+			words = append(words, uint32(int32(v)))
+		}
+		return s.Const(s.name(), s.blobs.words(mil.Int32, []int{len(values)}, words))
+	}
 	zero := s.to(mil.Int32, s.op("mul", mil.Arg("x", s.Input(s.name(), fp16(len(values)))), mil.Lit("y", mil.Half(0))))
 	return s.op("add", mil.Arg("x", zero), mil.Arg("y", s.Const(s.name(), mil.Int32s(values...))))
 }
@@ -360,9 +368,8 @@ func TestVocabulary(t *testing.T) {
 	for i := range rows {
 		rows[i] = uint32(i)
 	}
-	s := newSample("vocabulary")
 	for _, ids := range [][]int{{0, size - 1}, {65535, 65536}, {1 << 17, 1<<17 + 1}, {199999, 200063}} {
-		s = newSample(fmt.Sprint("vocabulary ", ids))
+		s := newSample(fmt.Sprint("vocabulary ", ids))
 		table := s.Const("table", s.blobs.words(mil.Int32, []int{size}, rows))
 		found := s.op("gather", mil.Arg("x", table), mil.Arg("indices", s.computed(ids)))
 		same := s.op("equal", mil.Arg("x", found), mil.Arg("y", s.Const("ids", mil.Int32s(ids...))))
