@@ -81,8 +81,8 @@ type Tracer interface {
 	Trace(ctx context.Context, inputs map[string]Tensor, state State, outputs map[string]Tensor, observe func(Observed) error) error
 }
 
-// Observed is a value of a pass, rounded to float16 if it is of another type. Its tensor must not be kept or written to
-// after observe returns.
+// Observed is a value of a pass, rounded to float16 if it is of another type.
+// Its tensor must not be kept or written to after observe returns.
 type Observed struct {
 	Op     string // operator type, for example "conv"
 	Name   string // of the value in the program
