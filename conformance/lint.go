@@ -293,6 +293,14 @@ func ForeseeSizes(hidden, headDim, slots int, weightBytes int64) []string {
 	return found
 }
 
+// ForeseeHeadSizes is ForeseeSizes of an LM head shard, which has no states.
+func ForeseeHeadSizes(hidden int, weightBytes int64) []string {
+	if hidden < sizeRulesFrom {
+		return nil
+	}
+	return packageBytesFindings(weightBytes)
+}
+
 func lintStateSize(l *linted) []string {
 	var found []string
 	for _, f := range l.pkg.Model.Program.Functions {

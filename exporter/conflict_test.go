@@ -253,7 +253,7 @@ func TestStrangeRecord(t *testing.T) {
 			r.Shards[0].Package.Files[1].SHA256 = strings.Repeat("b", 64)
 			seal(r)
 		}), exporter.ErrConflict, []string{mlpackage.WeightsPath, "bbbb"}},
-		{"tensors unnamed", rewrite(func(r *manifest.Record) { r.Model.Tensors = r.Model.Tensors[1:] }), exporter.ErrConflict, []string{"5 of the 6 tensors of layer 30"}},
+		{"tensors unnamed", rewrite(func(r *manifest.Record) { r.Model.Tensors = r.Model.Tensors[1:] }), exporter.ErrConflict, []string{"11 of the 12 tensors of layers 30:32"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			opt, mem := inMemory(nanoOptions(t, ""))

@@ -15,7 +15,7 @@ func ExampleNewPlan() {
 		fmt.Println(err)
 		return
 	}
-	plan, err := exporter.NewPlan(cfg, "phi4mini", exporter.DefaultLayout(), exporter.DefaultRecipe())
+	plan, err := exporter.NewPlan(cfg, "phi4mini", exporter.DefaultLayout(), exporter.DefaultRecipe(), exporter.DefaultHeadShards)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -10,15 +10,17 @@ import (
 
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/durable"
-	"lockstep/internal/mlpackage"
 	"lockstep/manifest"
 )
 
-// Options are one export: a range of a checkpoint into an output directory.
+// Options are one export: a piece of a checkpoint into an output directory. The
+// piece is one of Layers, Head and Embedding.
 type Options struct {
 	Checkpoint *checkpoint.Checkpoint
 	Dir        string // output directory, made if absent
 	Layers     Range
+	Head       Head // a shard of the LM head; the ladder does not concern it
+	Embedding  bool // the embedding as one file of float16 rows, little-endian, row-major
 	Layout     Layout
 	Recipe     Recipe
 	Name       string // model name, see ModelName
@@ -40,12 +42,15 @@ type Options struct {
 
 // Result is what an export did.
 type Result struct {
-	Dir      string // of the package
+	Dir      string // of the package; of the embedding, its file
 	Record   string // path of lockstep.json
 	UpToDate bool   // the package stood there already, finished and unchanged
 	Resumed  int64  // bytes of an unfinished run that were verified, not written
 	Plan     ShardPlan
-	Shard    manifest.Shard
+	// Shard is what was exported. For an LM head shard and the embedding, Start
+	// and End are rows of the vocabulary, and what the record does not keep of
+	// them is empty; the embedding is its one file.
+	Shard manifest.Shard
 }
 
 // Progress is told how an export goes. No two calls are made at a time, but
@@ -69,7 +74,7 @@ func (noProgress) End()                {}
 // or package than the one to be exported.
 var ErrConflict = errors.New("the output directory holds something else")
 
-// Export writes one shard's package and its record. It checks everything that
+// Export writes one shard's package, or the embedding, and its record. It checks everything that
 // can be checked before the first byte: config, range, the directory's record,
 // ladder, disk. What is killed on the way goes on in the next run with the same
 // options.
@@ -121,7 +126,11 @@ func newExport(opt Options) (*export, error) {
 	if err := opt.Layout.Check(cfg.Layers); err != nil {
 		return nil, err
 	}
-	s, err := newShard(cfg, opt.Layers, opt.Recipe)
+	p, err := opt.part(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newShard(cfg, p, opt.Recipe)
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +140,31 @@ func newExport(opt Options) (*export, error) {
 	if err := checkAccepted(opt.AcceptPartial); err != nil {
 		return nil, err
 	}
-	if err := opt.Checkpoint.RequireLayers(opt.Layers.Start, opt.Layers.End); err != nil {
-		return nil, err
+	if p.kind == layerShard {
+		if err := opt.Checkpoint.RequireLayers(p.Start, p.End); err != nil {
+			return nil, err
+		}
 	}
-	source, err := sourceDigest(opt.Checkpoint, opt.Layers)
+	source, err := sourceDigest(opt.Checkpoint, s.weights)
 	if err != nil {
 		return nil, err
 	}
 	return &export{
 		Options: opt, shard: s, plan: s.plan(opt.Name, opt.Recipe),
-		key: opt.Recipe.Digest(opt.Layers, source),
+		key: opt.Recipe.digest(p, source),
 	}, nil
 }
 
 func (e *export) packageDir() string { return filepath.Join(e.Dir, e.plan.Package) }
+
+// root is what the paths of the files are relative to: the package, or for the
+// embedding's file the output directory.
+func (e *export) root() string {
+	if e.shard.kind == embeddingFile {
+		return e.Dir
+	}
+	return e.packageDir()
+}
 
 // stands reports whether anything is at the package's name.
 func (e *export) stands() (bool, error) {
@@ -170,7 +190,7 @@ func (e *export) ensureFree() error {
 	}
 	need := max(0, e.plan.Bytes-standing) + recordAllowance
 	if err := durable.EnsureFree(e.FS, e.Dir, need, e.Reserve); err != nil {
-		return fmt.Errorf("export of layers %s: %w; free some space or pass a smaller --reserve", e.Layers, err)
+		return fmt.Errorf("export of %s: %w; free some space or pass a smaller --reserve", e.shard.part, err)
 	}
 	return nil
 }
@@ -200,7 +220,7 @@ func (e *export) run(ctx context.Context, lock *durable.Lock) (*Result, error) {
 	}
 	res := &Result{Dir: e.packageDir(), Record: filepath.Join(e.Dir, manifest.RecordFile), Plan: e.plan}
 	var record manifest.Record
-	if recorded := findShard(old, e.Layers); stands && recorded != nil {
+	if recorded := findPart(old, e.shard.part); stands && recorded != nil {
 		res.UpToDate, res.Shard = true, *recorded
 		record, err = e.upToDate(ctx, old, *recorded)
 	} else {
@@ -249,15 +269,47 @@ type partialSink struct{ *durable.PartialDir }
 
 func (s partialSink) file(rel string, size int64) (sinkFile, error) { return s.File(rel, size) }
 
+// partialFileSink is a package that is one file.
+type partialFileSink struct {
+	fs   durable.FS
+	dir  string
+	key  string
+	open *durable.PartialFile
+}
+
+func (s *partialFileSink) file(rel string, size int64) (_ sinkFile, err error) {
+	s.open, err = durable.OpenFile(s.fs, filepath.Join(s.dir, rel), s.key, size)
+	return s.open, err
+}
+
+func (s *partialFileSink) Publish() error {
+	_, err := s.open.Publish()
+	return err
+}
+
+func (s *partialFileSink) Close() error {
+	if s.open == nil {
+		return nil
+	}
+	return s.open.Close()
+}
+
 // sink opens the unfinished package, or what stands at the finished name: the
 // work of a run that was killed between the package and its record, or a
 // stranger. The bytes decide.
 func (e *export) sink(lock *durable.Lock) (sink, error) {
+	single := e.shard.kind == embeddingFile
 	switch standing, err := e.FS.Stat(e.packageDir()); {
-	case err == nil && !standing.Dir:
-		return nil, fmt.Errorf("%w: %s is not a directory; move it away or use another --out", ErrConflict, e.packageDir())
+	case err == nil && single != standing.Regular:
+		want := "a directory"
+		if single {
+			want = "a file"
+		}
+		return nil, fmt.Errorf("%w: %s is not %s; move it away or use another --out", ErrConflict, e.packageDir(), want)
 	case err == nil:
-		return &standingSink{fs: e.FS, dir: e.packageDir(), planned: e.plan.Files}, nil
+		return &standingSink{fs: e.FS, dir: e.root(), planned: e.plan.Files, single: single}, nil
+	case single:
+		return &partialFileSink{fs: e.FS, dir: e.Dir, key: e.key}, nil
 	}
 	partial, err := lock.OpenDir(e.plan.Package, e.key)
 	if err != nil {
@@ -270,7 +322,7 @@ func (e *export) sink(lock *durable.Lock) (sink, error) {
 // new record. The package gets its name only once the record is known to hold
 // it.
 func (e *export) write(ctx context.Context, to sink, old *manifest.Record, res *Result) (manifest.Record, error) {
-	e.Progress.Begin(e.plan.Package, e.shard.layout.Size())
+	e.Progress.Begin(e.plan.Package, e.shard.weightBytes())
 	defer e.Progress.End()
 	files := map[string]durable.Sum{}
 	put := func(rel string, size int64, fill func(io.Writer) error) error {
@@ -286,7 +338,8 @@ func (e *export) write(ctx context.Context, to sink, old *manifest.Record, res *
 	}
 	var tensors []manifest.TensorDigest
 	var notes Notes
-	if err := put(mlpackage.WeightsPath, e.shard.layout.Size(), func(w io.Writer) (err error) {
+	weights := e.plan.Files[len(e.plan.Files)-1]
+	if err := put(weights.Path, weights.Bytes, func(w io.Writer) (err error) {
 		tensors, notes, err = streamWeights(ctx, e.Checkpoint, e.shard, w, e.Progress)
 		return err
 	}); err != nil {

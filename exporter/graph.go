@@ -16,13 +16,27 @@ const opset = "CoreML8"
 // Program builds the MIL program of a shard from the config alone: weights are
 // references to offsets in weight.bin.
 func Program(cfg checkpoint.Config, layers Range, rec Recipe) (*mil.Program, error) {
-	if err := checkShard(cfg, layers, rec); err != nil {
+	return program(cfg, layersPart(layers), rec)
+}
+
+// HeadProgram is Program of an LM head shard: the final RMSNorm and the
+// projection to the vocabulary's rows [rows.Start, rows.End).
+func HeadProgram(cfg checkpoint.Config, rows Range, rec Recipe) (*mil.Program, error) {
+	return program(cfg, headPart(rows), rec)
+}
+
+func program(cfg checkpoint.Config, p part, rec Recipe) (*mil.Program, error) {
+	if err := checkPart(cfg, p, rec); err != nil {
 		return nil, err
 	}
-	ws, _ := shardWeights(cfg, layers, rec.Precision)
+	build := buildFunction
+	if p.kind == headShard {
+		build = buildHead
+	}
+	ws, _ := partWeights(cfg, p, rec.Precision)
 	prog := &mil.Program{}
 	for _, t := range rec.Rows {
-		f, err := buildFunction(cfg, rec, t, ws)
+		f, err := build(cfg, rec, t, ws)
 		if err != nil {
 			return nil, err
 		}
@@ -66,6 +80,16 @@ func buildFunction(cfg checkpoint.Config, rec Recipe, rows int, ws []weight) (*m
 }
 
 const weightsPerLayer = 6
+
+// buildHead builds one function of an LM head shard: hidden [1, d, T, 1] to
+// logits [1, rows, T, 1]. It has no state: a row's logits follow from its hidden
+// states alone.
+func buildHead(cfg checkpoint.Config, rec Recipe, rows int, ws []weight) (*mil.Function, error) {
+	g := &graph{Builder: mil.NewBuilder(rec.FunctionName(rows), opset), cfg: cfg, rec: rec, rows: rows}
+	x := g.Input(contract.Hidden, mil.Type{DType: mil.Float16, Shape: []int{1, cfg.HiddenSize, rows, 1}})
+	g.conv(contract.Logits, g.rmsNorm(contract.FinalNorm, x, ws[0]), ws[1])
+	return g.Finish(contract.Logits)
+}
 
 // inputs declares the five inputs of the contract.
 func (g *graph) inputs() string {

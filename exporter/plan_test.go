@@ -21,7 +21,7 @@ func TestPlanGolden(t *testing.T) {
 		t.Run(string(p), func(t *testing.T) {
 			rec := exporter.DefaultRecipe()
 			rec.Precision = p
-			plan, err := exporter.NewPlan(phi4Mini(t), "Phi_4_mini_instruct", exporter.DefaultLayout(), rec)
+			plan, err := exporter.NewPlan(phi4Mini(t), "Phi_4_mini_instruct", exporter.DefaultLayout(), rec, exporter.DefaultHeadShards)
 			require.NoError(t, err)
 			text, err := json.MarshalIndent(plan, "", "  ")
 			require.NoError(t, err)
@@ -37,17 +37,26 @@ func TestPlanGolden(t *testing.T) {
 				}
 				assert.InEpsilon(t, want, s.Bytes, 0.01, "layers %d:%d", s.Start, s.End)
 			}
+			require.Len(t, plan.LMHead, 4)
+			for i, s := range plan.LMHead {
+				sum += s.Bytes
+				assert.Equal(t, sum, s.Peak)
+				assert.Equal(t, []int{50016 * i, 50016 * (i + 1)}, []int{s.Start, s.End}, "the cut on record as resident")
+			}
+			assert.Equal(t, int64(2*200064*3072), plan.Embedding.Bytes)
+			sum += plan.Embedding.Bytes
+			assert.Equal(t, sum, plan.Embedding.Peak)
 			assert.Equal(t, sum, plan.Bytes)
 		})
 	}
 }
 
 func TestPlanRefuses(t *testing.T) {
-	_, err := exporter.NewPlan(phi4Mini(t), "m", exporter.Layout{20, 4, 6}, exporter.DefaultRecipe())
+	_, err := exporter.NewPlan(phi4Mini(t), "m", exporter.Layout{20, 4, 6}, exporter.DefaultRecipe(), exporter.DefaultHeadShards)
 	assert.ErrorIs(t, err, exporter.ErrLayout)
 	rec := exporter.DefaultRecipe()
 	rec.Precision = "int4"
-	_, err = exporter.NewPlan(phi4Mini(t), "m", exporter.DefaultLayout(), rec)
+	_, err = exporter.NewPlan(phi4Mini(t), "m", exporter.DefaultLayout(), rec, exporter.DefaultHeadShards)
 	assert.ErrorIs(t, err, exporter.ErrRecipe)
 	_, err = exporter.PlanShard(phi4Mini(t), "m", exporter.Range{Start: 30, End: 40}, exporter.DefaultRecipe())
 	assert.ErrorIs(t, err, exporter.ErrRange)
@@ -79,8 +88,9 @@ func TestFit(t *testing.T) {
 }
 
 // TestElevenGiB is the disk that this project began with: 11 GiB free and the
-// whole of Phi-4-mini. Every int8 and every fp16 shard fits, smallest first,
-// with the reserve kept; with 8 GiB the largest fp16 shard does not, the three
+// whole of Phi-4-mini. All of it fits with the reserve kept, smallest shard
+// first, then the LM head, then the embedding; in fp16 the embedding no longer
+// does with 10 GiB; with 8 GiB the largest fp16 shard does not, the three
 // before it do, and the shortage is told in bytes.
 func TestElevenGiB(t *testing.T) {
 	cfg := phi4Mini(t)
@@ -89,19 +99,20 @@ func TestElevenGiB(t *testing.T) {
 		free      int64
 		fits      int
 	}{
-		{exporter.Int8, 11 << 30, 4},
-		{exporter.FP16, 11 << 30, 4},
+		{exporter.Int8, 11 << 30, 9},
+		{exporter.FP16, 11 << 30, 9},
+		{exporter.FP16, 10 << 30, 8},
 		{exporter.FP16, 8 << 30, 3},
 		{exporter.Int8, 5 << 30, 3},
 		{exporter.Int8, 2 << 30, 0},
 	} {
 		rec := exporter.DefaultRecipe()
 		rec.Precision = tt.precision
-		plan, err := exporter.NewPlan(cfg, "phi4mini", exporter.DefaultLayout(), rec)
+		plan, err := exporter.NewPlan(cfg, "phi4mini", exporter.DefaultLayout(), rec, exporter.DefaultHeadShards)
 		require.NoError(t, err)
 		room := plan.Fit(tt.free, exporter.DefaultReserve, 0)
 		assert.Equal(t, tt.fits, room.Fits, "%s with %d bytes free", tt.precision, tt.free)
-		assert.Equal(t, tt.fits < len(plan.Shards), room.Missing > 0)
+		assert.Equal(t, tt.fits < len(plan.Steps()), room.Missing > 0)
 		var order []int
 		for _, s := range plan.Shards {
 			order = append(order, s.Start)

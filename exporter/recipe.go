@@ -146,8 +146,12 @@ func parseCount(text string) (int, bool) {
 // the checkpoint, in hex. It names the partial files of an export, so that only
 // the same export resumes them.
 func (r Recipe) Digest(layers Range, source string) string {
-	text := fmt.Sprintf("lockstep recipe\nwriter %s\nslots %d\nrows %v\nprecision %s\nnorm %s\nlayers %s\nsource %s\n",
-		r.Writer, r.Slots, r.Rows, r.Precision, r.Norm, layers, source)
+	return r.digest(layersPart(layers), source)
+}
+
+func (r Recipe) digest(p part, source string) string {
+	text := fmt.Sprintf("lockstep recipe\nwriter %s\nslots %d\nrows %v\nprecision %s\nnorm %s\n%s\nsource %s\n",
+		r.Writer, r.Slots, r.Rows, r.Precision, r.Norm, p, source)
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }

@@ -192,7 +192,7 @@ func TestRecipeCheck(t *testing.T) {
 func TestAbsurdCountsAreRefused(t *testing.T) {
 	cfg := phi4Mini(t)
 	cfg.Layers, cfg.HiddenSize, cfg.Heads, cfg.KVHeads = 1<<12, 1<<24, 1<<16, 1<<16
-	_, err := exporter.NewPlan(cfg, "m", exporter.Layout{1 << 12}, exporter.DefaultRecipe())
+	_, err := exporter.NewPlan(cfg, "m", exporter.Layout{1 << 12}, exporter.DefaultRecipe(), exporter.DefaultHeadShards)
 	require.ErrorIs(t, err, exporter.ErrRange)
 	assert.ErrorContains(t, err, "65536 KV heads")
 }

@@ -76,16 +76,52 @@ func writeRecord(lock *durable.Lock, r manifest.Record) error {
 	return lock.ReplaceKept(manifest.RecordFile, text)
 }
 
-// findShard is the record's entry of a range, or nil; there may be no record.
+// findShard is the record's entry of a range of layers, or nil; there may be no
+// record.
 func findShard(r *manifest.Record, layers Range) *manifest.Shard {
+	return findPart(r, layersPart(layers))
+}
+
+// findPart is the record's entry of a piece, in the form of Result.Shard, or
+// nil.
+func findPart(r *manifest.Record, p part) *manifest.Shard {
 	if r == nil {
 		return nil
 	}
-	i := slices.IndexFunc(r.Shards, func(s manifest.Shard) bool { return s.Start == layers.Start && s.End == layers.End })
-	if i < 0 {
-		return nil
+	is := func(start, end int) bool { return start == p.Start && end == p.End }
+	switch p.kind {
+	case headShard:
+		for _, h := range r.LMHead {
+			if is(h.Start, h.End) {
+				return &manifest.Shard{Start: h.Start, End: h.End, Package: h.Package, Functions: h.Functions, Notes: h.Notes}
+			}
+		}
+	case embeddingFile:
+		if e := r.Embedding; e != nil {
+			file := manifest.File{Path: e.Path, Bytes: e.Bytes, SHA256: e.SHA256}
+			return &manifest.Shard{End: e.Rows, Package: manifest.Package{Path: e.Path, Bytes: e.Bytes, Files: []manifest.File{file}}}
+		}
+	default:
+		for i, s := range r.Shards {
+			if is(s.Start, s.End) {
+				return &r.Shards[i]
+			}
+		}
 	}
-	return &r.Shards[i]
+	return nil
+}
+
+// addPart puts an entry of that form where the record has its place.
+func addPart(r *manifest.Record, p part, s manifest.Shard) {
+	switch p.kind {
+	case headShard:
+		r.LMHead = []manifest.LMHeadShard{{Start: s.Start, End: s.End, Package: s.Package, Functions: s.Functions, Notes: s.Notes}}
+	case embeddingFile:
+		file := s.Package.Files[0]
+		r.Embedding = &manifest.Embedding{Path: file.Path, Bytes: file.Bytes, SHA256: file.SHA256, Rows: s.End}
+	default:
+		r.Shards = []manifest.Shard{s}
+	}
 }
 
 // identity is the record of this export before any shard: what must agree with
@@ -135,14 +171,32 @@ func ModelIdentity(cfg checkpoint.Config, name, configDigest string) manifest.Mo
 	}
 }
 
-// compatible refuses a directory that holds another checkpoint or recipe, and
-// anchors that the record could not hold.
+// compatible refuses a directory that holds another checkpoint or recipe, or
+// another cut of the LM head, and anchors that the record could not hold.
 func (e *export) compatible(old *manifest.Record) error {
 	r, err := e.identity()
 	if err == nil {
 		_, err = e.merged(old, r)
 	}
+	if err == nil && old != nil && e.shard.kind == headShard {
+		err = e.sameCut(*old)
+	}
 	return err
+}
+
+// sameCut refuses a record with an LM head shard that is none of this cut's.
+func (e *export) sameCut(old manifest.Record) error {
+	cut, err := HeadRanges(old.Model.Dims.Vocab, e.Head.Of)
+	if err != nil {
+		return err
+	}
+	for _, h := range old.LMHead {
+		if !slices.Contains(cut, Range{h.Start, h.End}) {
+			return fmt.Errorf("%w: %s: LM head rows %d:%d are recorded, none of %d head shards (%s); use the same --head-shards as before, or another --out",
+				ErrConflict, filepath.Join(e.Dir, manifest.RecordFile), h.Start, h.End, e.Head.Of, rangeList(cut))
+		}
+	}
+	return nil
 }
 
 // merged is the directory's record with added in it.
@@ -160,16 +214,27 @@ func (e *export) merged(old *manifest.Record, added manifest.Record) (manifest.R
 	return r, nil
 }
 
-// sameWeights compares a recorded layer with the checkpoint: two fine-tunes of
+// sameWeights compares a recorded piece with the checkpoint: two fine-tunes of
 // a model share their config, and only weights tell them apart. It takes the
 // last layer of which this machine has a file, since training that changes
-// anything changes the last layers.
+// anything changes the last layers; where no layer is recorded, the LM head or
+// the embedding.
 func (e *export) sameWeights(ctx context.Context, old *manifest.Record) error {
 	if old == nil {
 		return nil
 	}
+	var parts []part
 	for _, s := range slices.Backward(old.Shards) {
-		compared, err := e.compareLayer(ctx, old, s.End-1)
+		parts = append(parts, layersPart(Range{s.End - 1, s.End}))
+	}
+	for _, h := range old.LMHead {
+		parts = append(parts, headPart(Range{h.Start, h.End}))
+	}
+	if old.Embedding != nil {
+		parts = append(parts, embeddingPart(e.Checkpoint.Config()))
+	}
+	for _, p := range parts {
+		compared, err := e.compareWeights(ctx, old, sourceWeights(e.Checkpoint.Config(), p))
 		if err != nil || compared > 0 {
 			return err
 		}
@@ -177,33 +242,34 @@ func (e *export) sameWeights(ctx context.Context, old *manifest.Record) error {
 	return nil
 }
 
-// compareLayer compares the recorded tensors of a layer with the checkpoint's,
-// and returns how many it could compare: the checkpoint's other files may be
-// elsewhere.
-func (e *export) compareLayer(ctx context.Context, old *manifest.Record, layer int) (compared int, err error) {
+// compareWeights compares the recorded digests of weights with the
+// checkpoint's, and returns how many it could compare: the checkpoint's other
+// files may be elsewhere.
+func (e *export) compareWeights(ctx context.Context, old *manifest.Record, weights []weight) (compared int, err error) {
 	recorded := map[string]string{}
 	for _, t := range old.Model.Tensors {
 		recorded[t.Name] = t.SHA256
 	}
-	for _, role := range checkpoint.LayerRoles() {
-		t, err := e.Checkpoint.Tensor(role, layer)
+	for _, w := range weights {
+		t, err := e.Checkpoint.Tensor(w.role, w.layer)
 		if isAbsent(err) {
 			continue
 		}
 		if err != nil {
 			return compared, err
 		}
-		want, ok := recorded[t.Name]
+		name := w.source(t)
+		want, ok := recorded[name]
 		if !ok {
 			continue
 		}
-		digest, err := hashTensor(ctx, t)
+		digest, err := hashRows(ctx, t, w.first, w.first+w.rows())
 		if err != nil {
 			return compared, err
 		}
 		if want != digest {
 			return compared, fmt.Errorf("%w: %s was made from another checkpoint: %s: tensor %s has sha256 %s in the record, %s in %s; use another --out",
-				ErrConflict, e.Dir, manifest.RecordFile, t.Name, want, digest, t.File)
+				ErrConflict, e.Dir, manifest.RecordFile, name, want, digest, t.File)
 		}
 		compared++
 	}
@@ -217,16 +283,16 @@ func isAbsent(err error) bool {
 	return errors.As(err, &t) && (t.Field == "name" || t.Field == "file")
 }
 
-// hashTensor is the SHA-256 of a tensor's bytes as stored, in hex.
-func hashTensor(ctx context.Context, t *checkpoint.Tensor) (string, error) {
+// hashRows is the SHA-256 of a tensor's rows [first, end) as stored, in hex.
+func hashRows(ctx context.Context, t *checkpoint.Tensor, first, end int) (string, error) {
 	sum := sha256.New()
 	rows := max(1, chunkBytes/t.RowBytes())
-	buf := make([]byte, min(rows, t.Rows())*t.RowBytes())
-	for first := 0; first < t.Rows(); first += rows {
+	buf := make([]byte, min(rows, end-first)*t.RowBytes())
+	for ; first < end; first += rows {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		part := buf[:min(rows, t.Rows()-first)*t.RowBytes()]
+		part := buf[:min(rows, end-first)*t.RowBytes()]
 		if err := t.ReadRaw(part, first); err != nil {
 			return "", err
 		}
@@ -236,24 +302,22 @@ func hashTensor(ctx context.Context, t *checkpoint.Tensor) (string, error) {
 }
 
 // sourceDigest stands for the checkpoint in the names of partial files: its
-// config and the first row of each tensor of the range. Two fine-tunes of one
-// model that are exported into one directory would else write over each
-// other's unfinished files.
-func sourceDigest(ck *checkpoint.Checkpoint, layers Range) (string, error) {
+// config and the first row of each weight. Two fine-tunes of one model that are
+// exported into one directory would else write over each other's unfinished
+// files.
+func sourceDigest(ck *checkpoint.Checkpoint, weights []weight) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "config %s\n", ck.ConfigDigest())
-	for layer := layers.Start; layer < layers.End; layer++ {
-		for _, role := range checkpoint.LayerRoles() {
-			t, err := ck.Tensor(role, layer)
-			if err != nil {
-				return "", err
-			}
-			row := make([]byte, t.RowBytes())
-			if err := t.ReadRaw(row, 0); err != nil {
-				return "", err
-			}
-			fmt.Fprintf(sum, "%s %s %x\n", t.Name, t.DType, sha256.Sum256(row))
+	for _, w := range weights {
+		t, err := ck.Tensor(w.role, w.layer)
+		if err != nil {
+			return "", err
 		}
+		row := make([]byte, t.RowBytes())
+		if err := t.ReadRaw(row, w.first); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %s %x\n", t.Name, t.DType, sha256.Sum256(row))
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
@@ -270,17 +334,22 @@ func (e *export) shardRecord(files map[string]durable.Sum, notes Notes) (manifes
 		return manifest.Shard{}, err
 	}
 	pkg.Digest = digest
-	return manifest.Shard{
-		Start: e.Layers.Start, End: e.Layers.End, OffLadder: e.OffLadder,
-		AcceptedPartial: e.accepted,
-		Package:         pkg,
-		Functions:       describeFunctions(e.shard.model, e.Recipe),
+	shard := manifest.Shard{
+		Start: e.shard.Start, End: e.shard.End,
+		Package: pkg,
 		Notes: map[string]int64{
 			"weights_underflowed": notes.Underflowed,
 			"int8_scales_raised":  notes.ScalesRaised,
 			"int8_zero_rows":      notes.ZeroRows,
 		},
-	}, nil
+	}
+	if e.shard.kind == layerShard {
+		shard.OffLadder, shard.AcceptedPartial = e.OffLadder, e.accepted
+	}
+	if e.shard.model != nil {
+		shard.Functions = describeFunctions(e.shard.model, e.Recipe)
+	}
+	return shard, nil
 }
 
 // describeFunctions lists the package's functions with their op counts.
@@ -321,7 +390,7 @@ func (e *export) record(old *manifest.Record, shard manifest.Shard, tensors []ma
 		return r, err
 	}
 	r.Model.Tensors = slices.SortedFunc(slices.Values(tensors), func(a, b manifest.TensorDigest) int { return strings.Compare(a.Name, b.Name) })
-	r.Shards = []manifest.Shard{shard}
+	addPart(&r, e.shard.part, shard)
 	return e.merged(old, r)
 }
 

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"lockstep/internal/checkpoint"
 	"lockstep/internal/durable"
 	"lockstep/manifest"
 )
@@ -24,11 +23,11 @@ import (
 // the files against the record. It returns the directory's new record.
 func (e *export) upToDate(ctx context.Context, old *manifest.Record, recorded manifest.Shard) (manifest.Record, error) {
 	err := e.samePlan(recorded.Package)
-	for layer := e.Layers.Start; err == nil && layer < e.Layers.End; layer++ {
+	if err == nil {
 		var compared int
-		if compared, err = e.compareLayer(ctx, old, layer); err == nil && compared < len(checkpoint.LayerRoles()) {
-			err = fmt.Errorf("%w: %s has digests of %d of the %d tensors of layer %d; use another --out",
-				ErrConflict, filepath.Join(e.Dir, manifest.RecordFile), compared, len(checkpoint.LayerRoles()), layer)
+		if compared, err = e.compareWeights(ctx, old, e.shard.weights); err == nil && compared < len(e.shard.weights) {
+			err = fmt.Errorf("%w: %s has digests of %d of the %d tensors of %s; use another --out",
+				ErrConflict, filepath.Join(e.Dir, manifest.RecordFile), compared, len(e.shard.weights), e.shard.part)
 		}
 	}
 	if err == nil {
@@ -75,7 +74,7 @@ func (e *export) verifyFiles(ctx context.Context, recorded manifest.Package) err
 		return fmt.Errorf("%w: %s: %s: %s; move the package away and export again", ErrConflict, e.packageDir(), rel, what)
 	}
 	for _, f := range recorded.Files {
-		digest, n, err := hashFile(ctx, e.FS, filepath.Join(e.packageDir(), filepath.FromSlash(f.Path)), e.Progress)
+		digest, n, err := hashFile(ctx, e.FS, filepath.Join(e.root(), filepath.FromSlash(f.Path)), e.Progress)
 		if errors.Is(err, fs.ErrNotExist) {
 			return changed(f.Path, "it is missing")
 		}
@@ -85,6 +84,9 @@ func (e *export) verifyFiles(ctx context.Context, recorded manifest.Package) err
 		if digest != f.SHA256 || n != f.Bytes {
 			return changed(f.Path, fmt.Sprintf("the record wants %d bytes with sha256 %s, found %d bytes with %s", f.Bytes, f.SHA256, n, digest))
 		}
+	}
+	if e.shard.kind == embeddingFile {
+		return nil
 	}
 	stray, err := strayFile(e.FS, e.packageDir(), "", e.plan.Files)
 	if err == nil && stray != "" {
@@ -146,6 +148,7 @@ type standingSink struct {
 	fs      durable.FS
 	dir     string
 	planned []FileSize
+	single  bool // the package is one file, and other things lie in dir
 	open    []*standingFile
 }
 
@@ -164,6 +167,9 @@ func (s *standingSink) file(rel string, size int64) (sinkFile, error) {
 
 // Publish wants nothing else to be in the package; its name it has.
 func (s *standingSink) Publish() error {
+	if s.single {
+		return nil
+	}
 	stray, err := strayFile(s.fs, s.dir, "", s.planned)
 	if err == nil && stray != "" {
 		err = s.stranger(stray, "it is no part of the package")

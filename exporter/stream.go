@@ -27,7 +27,7 @@ const (
 // chunk is a run of whole rows of one tensor, as stored.
 type chunk struct {
 	weight   int // index into the shard's weights
-	firstRow int
+	firstRow int // of the tensor
 	raw      []byte
 }
 
@@ -54,8 +54,22 @@ type streamer struct {
 	notes   Notes                   // filled by convert
 }
 
-// streamWeights writes weight.bin to out and returns the digests of the
-// tensors it read, in their order, and what rounding did.
+// blobs takes the blobs of a file of weights one after another.
+type blobs interface {
+	io.Writer
+	Next() (mlpackage.Blob, error) // starts the next blob
+	Close() error                  // ends the file
+}
+
+// bare is a file that is its one blob alone, without a header.
+type bare struct{ io.Writer }
+
+func (bare) Next() (mlpackage.Blob, error) { return mlpackage.Blob{}, nil }
+func (bare) Close() error                  { return nil }
+
+// streamWeights writes the file of weights, weight.bin or the embedding's, to
+// out and returns the digests of the tensors it read, in their order, and what
+// rounding did.
 func streamWeights(ctx context.Context, ck *checkpoint.Checkpoint, s *shard, out io.Writer, progress Progress) ([]manifest.TensorDigest, Notes, error) {
 	st := &streamer{
 		weights: s.weights, progress: progress,
@@ -72,7 +86,11 @@ func streamWeights(ctx context.Context, ck *checkpoint.Checkpoint, s *shard, out
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return st.read(ctx) })
 	group.Go(func() error { return st.convert(ctx) })
-	group.Go(func() error { return st.write(ctx, mlpackage.NewBlobWriter(out, s.layout)) })
+	var to blobs = bare{out}
+	if s.kind != embeddingFile {
+		to = mlpackage.NewBlobWriter(out, s.layout)
+	}
+	group.Go(func() error { return st.write(ctx, to) })
 	err := group.Wait()
 	return st.digests, st.notes, err
 }
@@ -111,14 +129,15 @@ func receive[T any](ctx context.Context, from <-chan T) (v T, ok bool, err error
 // read fills chunks in the order of weight.bin.
 func (st *streamer) read(ctx context.Context) error {
 	for i, t := range st.tensors {
+		w := st.weights[i]
 		sum := sha256.New()
-		rows := max(1, chunkBytes/t.RowBytes())
-		for first := 0; first < t.Rows(); first += rows {
+		rows, end := max(1, chunkBytes/t.RowBytes()), w.first+w.rows()
+		for first := w.first; first < end; first += rows {
 			buf, _, err := receive(ctx, st.raws)
 			if err != nil {
 				return err
 			}
-			c := chunk{weight: i, firstRow: first, raw: grow(buf, min(rows, t.Rows()-first)*t.RowBytes())}
+			c := chunk{weight: i, firstRow: first, raw: grow(buf, min(rows, end-first)*t.RowBytes())}
 			if err := t.ReadRaw(c.raw, first); err != nil {
 				return err
 			}
@@ -127,7 +146,7 @@ func (st *streamer) read(ctx context.Context) error {
 				return err
 			}
 		}
-		st.digests = append(st.digests, manifest.TensorDigest{Name: t.Name, SHA256: hex.EncodeToString(sum.Sum(nil))})
+		st.digests = append(st.digests, manifest.TensorDigest{Name: w.source(t), SHA256: hex.EncodeToString(sum.Sum(nil))})
 	}
 	close(st.chunks)
 	return nil
@@ -148,7 +167,8 @@ func (st *streamer) convert(ctx context.Context) error {
 			return nil
 		}
 		w, t := st.weights[c.weight], st.tensors[c.weight]
-		if c.firstRow == 0 {
+		first := c.firstRow == w.first
+		if first {
 			halfs.begin(t, bf16)
 			quants.begin(t)
 		}
@@ -169,10 +189,10 @@ func (st *streamer) convert(ctx context.Context) error {
 		if err := send(ctx, st.raws, c.raw); err != nil {
 			return err
 		}
-		if err := send(ctx, st.pieces, piece{data: data, first: c.firstRow == 0}); err != nil {
+		if err := send(ctx, st.pieces, piece{data: data, first: first}); err != nil {
 			return err
 		}
-		if w.quant && len(quants.scales) == t.Rows() {
+		if w.quant && len(quants.scales) == w.rows() {
 			if err := st.sendScales(ctx, quants.scales); err != nil {
 				return err
 			}
@@ -192,24 +212,24 @@ func (st *streamer) sendScales(ctx context.Context, scales []float16.Float16) er
 }
 
 // write writes the blobs.
-func (st *streamer) write(ctx context.Context, blobs *mlpackage.BlobWriter) error {
+func (st *streamer) write(ctx context.Context, to blobs) error {
 	for {
 		p, ok, err := receive(ctx, st.pieces)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			if err := blobs.Close(); err != nil {
+			if err := to.Close(); err != nil {
 				return fmt.Errorf("weights: %w", err)
 			}
 			return nil
 		}
 		if p.first {
-			if _, err := blobs.Next(); err != nil {
+			if _, err := to.Next(); err != nil {
 				return err
 			}
 		}
-		if _, err := blobs.Write(p.data); err != nil {
+		if _, err := to.Write(p.data); err != nil {
 			return err
 		}
 		st.progress.Advance(int64(len(p.data)))

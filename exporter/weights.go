@@ -1,6 +1,8 @@
 package exporter
 
 import (
+	"fmt"
+
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
@@ -12,6 +14,7 @@ import (
 type weight struct {
 	role  checkpoint.Role
 	layer int   // of the model
+	first int   // row of the tensor that is the weight's first
 	shape []int // as the graph sees it: [out, in, 1, 1], or [1, channels, 1, 1]
 	quant bool  // int8 with one float16 scale per row
 
@@ -19,10 +22,22 @@ type weight struct {
 	scale uint64 // blob of the scales [out, 1, 1, 1], if quant
 }
 
-// rowsAndCols are the tensor's dimensions in the checkpoint, where a norm is
+// rowsAndCols are the weight's dimensions in the checkpoint, where a norm is
 // one row.
 func (w weight) rowsAndCols() (rows, cols int) {
 	return w.shape[0], w.shape[1]
+}
+
+// rows is how many rows of its tensor the weight takes.
+func (w weight) rows() int { return w.shape[0] }
+
+// source names what of a tensor the weight is in the record: the tensor, or
+// NAME[START:END] where it takes a range of its rows.
+func (w weight) source(t *checkpoint.Tensor) string {
+	if w.rows() == t.Rows() {
+		return t.Name
+	}
+	return fmt.Sprintf("%s[%d:%d]", t.Name, w.first, w.first+w.rows())
 }
 
 // literal is the weight's value in a program.
@@ -30,14 +45,35 @@ func (w weight) literal() mil.Literal {
 	return mil.Blob(mil.Float16, w.shape, w.data)
 }
 
-// shardWeights lists the weights of layers in the order of weight.bin and the
+// partWeights lists the weights of a package in the order of weight.bin and the
 // layout of that file. It needs no checkpoint, only its config.
-func shardWeights(cfg checkpoint.Config, layers Range, precision Precision) ([]weight, *mlpackage.Layout) {
+func partWeights(cfg checkpoint.Config, p part, precision Precision) ([]weight, *mlpackage.Layout) {
+	ws := sourceWeights(cfg, p)
+	layout := mlpackage.NewLayout()
+	for i := range ws {
+		w := &ws[i]
+		w.quant = precision == Int8 && !norm(w.role)
+		w.place(layout)
+	}
+	return ws, layout
+}
+
+// sourceWeights lists the tensors of a part in the order of computation.
+func sourceWeights(cfg checkpoint.Config, p part) []weight {
 	d, f := cfg.HiddenSize, cfg.IntermediateSize
 	kv := cfg.KVHeads * cfg.HeadDim()
-	layout := mlpackage.NewLayout()
+	vocabulary := []int{p.Len(), d, 1, 1}
+	switch p.kind {
+	case headShard:
+		return []weight{
+			{role: checkpoint.FinalNorm, shape: []int{1, d, 1, 1}},
+			{role: checkpoint.LMHead, first: p.Start, shape: vocabulary},
+		}
+	case embeddingFile:
+		return []weight{{role: checkpoint.Embedding, shape: vocabulary}}
+	}
 	var ws []weight
-	for layer := layers.Start; layer < layers.End; layer++ {
+	for layer := p.Start; layer < p.End; layer++ {
 		for _, w := range []weight{
 			{role: checkpoint.AttnNorm, shape: []int{1, d, 1, 1}},
 			{role: checkpoint.QKV, shape: []int{d + 2*kv, d, 1, 1}},
@@ -47,12 +83,16 @@ func shardWeights(cfg checkpoint.Config, layers Range, precision Precision) ([]w
 			{role: checkpoint.Down, shape: []int{d, f, 1, 1}},
 		} {
 			w.layer = layer
-			w.quant = precision == Int8 && w.role != checkpoint.AttnNorm && w.role != checkpoint.MLPNorm
-			w.place(layout)
 			ws = append(ws, w)
 		}
 	}
-	return ws, layout
+	return ws
+}
+
+// norm reports whether the role is a norm's, which is float16 in every
+// precision.
+func norm(role checkpoint.Role) bool {
+	return role == checkpoint.AttnNorm || role == checkpoint.MLPNorm || role == checkpoint.FinalNorm
 }
 
 // place appends the weight's blobs to the layout.

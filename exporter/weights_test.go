@@ -108,9 +108,15 @@ func TestManyChunks(t *testing.T) {
 // checkWeight recomputes a weight from its tensor by the rule as it is stated.
 func checkWeight(t *testing.T, pkg *mlpackage.Package, source *checkpoint.Tensor, stored []mil.Literal, p exporter.Precision) {
 	t.Helper()
-	rows, cols := source.Rows(), source.RowLen()
+	checkRows(t, pkg, source, exporter.Range{End: source.Rows()}, stored, p)
+}
+
+// checkRows is checkWeight of a range of a tensor's rows.
+func checkRows(t *testing.T, pkg *mlpackage.Package, source *checkpoint.Tensor, of exporter.Range, stored []mil.Literal, p exporter.Precision) {
+	t.Helper()
+	rows, cols := of.Len(), source.RowLen()
 	values := make([]float32, rows*cols)
-	require.NoError(t, source.ReadRows(values, 0))
+	require.NoError(t, source.ReadRows(values, of.Start))
 	require.NotEmpty(t, stored, source.Name)
 	data, err := pkg.Bytes(&stored[0])
 	require.NoError(t, err)

@@ -42,7 +42,8 @@ type Model struct {
 	Rope         Rope    `json:"rope"`
 	// Tied says that the LM head uses the embedding's weights.
 	Tied bool `json:"tied"`
-	// Tensors are the checkpoint's tensors that the shards used, sorted by name.
+	// Tensors are the checkpoint's tensors, or rows of them, that the shards used,
+	// sorted by name.
 	Tensors []TensorDigest `json:"tensors"`
 }
 
@@ -83,7 +84,8 @@ type Rope struct {
 }
 
 // TensorDigest is one checkpoint tensor by name and the SHA-256 of its raw
-// bytes in the checkpoint's own format.
+// bytes in the checkpoint's own format. Rows of a tensor have a digest of their
+// own, under NAME[START:END]: an LM head shard reads no others.
 type TensorDigest struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"`

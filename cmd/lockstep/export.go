@@ -12,7 +12,9 @@ import (
 
 type exportCommand struct {
 	Checkpoint    string   `help:"Directory with config.json and safetensors files, or a .gguf file." required:"" placeholder:"PATH"`
-	Layers        string   `help:"Decoder layers of the shard, END excluded." required:"" placeholder:"START:END"`
+	Layers        string   `help:"Decoder layers of the shard, END excluded." required:"" xor:"piece" placeholder:"START:END"`
+	Head          bool     `help:"The LM head, every shard of it; the ladder does not concern it." required:"" xor:"piece"`
+	Embedding     bool     `help:"The embedding: one file of float16 rows, little-endian, row-major, for the host." required:"" xor:"piece"`
 	Out           string   `help:"Output directory: packages, lockstep.json, verdicts." required:"" placeholder:"DIR"`
 	Name          string   `help:"Model name in package names; by default the checkpoint's." placeholder:"MODEL"`
 	Anchor        []string `help:"Tag and commit that the checkpoint is tied to, for the record; may be repeated." placeholder:"TAG=COMMIT"`
@@ -23,13 +25,16 @@ type exportCommand struct {
 	recipeFlags
 }
 
-// exportReport is export's JSON.
+// exportReport is export's JSON: what was exported, as the record has it. With
+// --head it is a list of them.
 type exportReport struct {
-	Package  string         `json:"package"`
-	Record   string         `json:"record"`
-	UpToDate bool           `json:"up_to_date"`
-	Resumed  int64          `json:"resumed_bytes"`
-	Shard    manifest.Shard `json:"shard"`
+	Package   string                `json:"package"` // of the embedding, its file
+	Record    string                `json:"record"`
+	UpToDate  bool                  `json:"up_to_date"`
+	Resumed   int64                 `json:"resumed_bytes"`
+	Shard     *manifest.Shard       `json:"shard,omitempty"`
+	LMHead    *manifest.LMHeadShard `json:"lm_head,omitempty"`
+	Embedding *manifest.Embedding   `json:"embedding,omitempty"`
 }
 
 func (c *exportCommand) Run(ctx context.Context, to streams) error {
@@ -41,35 +46,88 @@ func (c *exportCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	defer opt.Checkpoint.Close() // opened for reading
+	var results []*exporter.Result
+	for _, piece := range c.pieces(opt) {
+		res, err := c.export(ctx, piece, to)
+		if err != nil {
+			return err
+		}
+		results = append(results, res)
+		if !c.JSON {
+			c.print(to, piece, res)
+		}
+	}
+	if c.JSON {
+		return c.printJSON(to, results)
+	}
+	c.printNext(to, opt)
+	return nil
+}
+
+// pieces are the exports that the flags ask for.
+func (c *exportCommand) pieces(opt exporter.Options) []exporter.Options {
+	if !c.Head {
+		return []exporter.Options{opt}
+	}
+	var all []exporter.Options
+	for i := range c.HeadShards {
+		opt.Head = exporter.Head{Shard: i, Of: c.HeadShards}
+		all = append(all, opt)
+	}
+	return all
+}
+
+// export exports one piece under a progress bar.
+func (c *exportCommand) export(ctx context.Context, opt exporter.Options, to streams) (*exporter.Result, error) {
 	bar := newProgress(to.err)
 	opt.Progress = bar
 	res, err := exporter.Export(ctx, opt)
 	bar.finish(err)
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("stopped; what is unfinished keeps its .partial name, and the same command goes on with it: %w", err)
+		return nil, fmt.Errorf("stopped; what is unfinished keeps its .partial name, and the same command goes on with it: %w", err)
 	}
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return c.printJSON(to, opt, res)
-	}
-	c.print(to, opt, res)
-	return nil
+	return res, err
 }
 
-// printJSON prints the shard as the record has it.
-func (c *exportCommand) printJSON(to streams, opt exporter.Options, res *exporter.Result) error {
+// printJSON prints what the record has of the results.
+func (c *exportCommand) printJSON(to streams, results []*exporter.Result) error {
 	record, err := exporter.ReadRecord(c.Out)
 	if err != nil {
 		return err
 	}
-	for _, s := range record.Shards {
-		if s.Start == opt.Layers.Start && s.End == opt.Layers.End {
-			return writeJSON(to.out, exportReport{res.Dir, res.Record, res.UpToDate, res.Resumed, s})
+	reports := make([]exportReport, len(results))
+	for i, res := range results {
+		if reports[i], err = reportOf(record, res); err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("%s: layers %s: want them recorded, found no such shard: another run has replaced the record", res.Record, opt.Layers)
+	if c.Head {
+		return writeJSON(to.out, reports)
+	}
+	return writeJSON(to.out, reports[0])
+}
+
+// reportOf finds a result's place in the record.
+func reportOf(record *manifest.Record, res *exporter.Result) (exportReport, error) {
+	report := exportReport{Package: res.Dir, Record: res.Record, UpToDate: res.UpToDate, Resumed: res.Resumed}
+	path := res.Plan.Package
+	for i, s := range record.Shards {
+		if s.Package.Path == path {
+			report.Shard = &record.Shards[i]
+			return report, nil
+		}
+	}
+	for i, s := range record.LMHead {
+		if s.Package.Path == path {
+			report.LMHead = &record.LMHead[i]
+			return report, nil
+		}
+	}
+	if e := record.Embedding; e != nil && e.Path == path {
+		report.Embedding = e
+		return report, nil
+	}
+	return report, fmt.Errorf("%s: want %s recorded, found nothing of that name: another run has replaced the record", res.Record, path)
 }
 
 func (c *exportCommand) print(to streams, opt exporter.Options, res *exporter.Result) {
@@ -80,14 +138,34 @@ func (c *exportCommand) print(to streams, opt exporter.Options, res *exporter.Re
 	case res.Resumed > 0:
 		state = fmt.Sprintf("written, %s of an earlier run verified and kept", byteCount(res.Resumed))
 	}
-	fmt.Fprintf(to.out, "export   layers %s, %d bytes (%s): %s\n", opt.Layers, res.Plan.Bytes, byteCount(res.Plan.Bytes), state)
-	fmt.Fprintf(to.out, "package  %s\n", res.Dir)
-	fmt.Fprintf(to.out, "digest   %s\n", res.Shard.Package.Digest)
+	what, where, digest := "layers "+opt.Layers.String(), "package", res.Shard.Package.Digest
+	switch {
+	case opt.Embedding:
+		what, where, digest = "embedding", "file   ", res.Shard.Package.Files[0].SHA256
+	case opt.Head != exporter.Head{}:
+		what = fmt.Sprintf("LM head rows %d:%d", res.Plan.Start, res.Plan.End)
+	}
+	fmt.Fprintf(to.out, "export   %s, %d bytes (%s): %s\n", what, res.Plan.Bytes, byteCount(res.Plan.Bytes), state)
+	fmt.Fprintf(to.out, "%s  %s\n", where, res.Dir)
+	fmt.Fprintf(to.out, "digest   %s\n", digest)
 	fmt.Fprintf(to.out, "record   %s\n", res.Record)
+}
+
+// printNext names the command that judges what was exported. Nothing executes
+// the embedding: its digest is all there is to it.
+func (c *exportCommand) printNext(to streams, opt exporter.Options) {
+	if opt.Embedding {
+		return
+	}
 	if opt.Recipe.Norm == exporter.Prescaled {
 		fmt.Fprintln(to.out, "note     the prescaled norm's eps/d leaves float16 at useful widths; the gate's lint says whether it does here")
 	}
-	fmt.Fprintf(to.out, "next     %s\n", commandLine("lockstep", "gate", "--out", c.Out, "--layers", opt.Layers.String(), "--checkpoint", c.Checkpoint))
+	piece := []string{"--layers", opt.Layers.String()}
+	if c.Head {
+		piece = []string{"--head"}
+	}
+	args := append([]string{"lockstep", "gate", "--out", c.Out}, piece...)
+	fmt.Fprintf(to.out, "next     %s\n", commandLine(append(args, "--checkpoint", c.Checkpoint)...))
 }
 
 func (c *exportCommand) options() (exporter.Options, error) {
@@ -95,9 +173,11 @@ func (c *exportCommand) options() (exporter.Options, error) {
 	if err != nil {
 		return exporter.Options{}, err
 	}
-	layers, err := exporter.ParseRange(c.Layers)
-	if err != nil {
-		return exporter.Options{}, fmt.Errorf("--layers: %w", err)
+	var layers exporter.Range
+	if !c.Head && !c.Embedding {
+		if layers, err = exporter.ParseRange(c.Layers); err != nil {
+			return exporter.Options{}, fmt.Errorf("--layers: %w", err)
+		}
 	}
 	if err := wantOut(c.Out); err != nil {
 		return exporter.Options{}, err
@@ -111,7 +191,7 @@ func (c *exportCommand) options() (exporter.Options, error) {
 		return exporter.Options{}, err
 	}
 	return exporter.Options{
-		Dir: c.Out, Layers: layers, Layout: layout, Recipe: rec, Name: name, Anchors: tags, Reserve: int64(c.Reserve),
+		Dir: c.Out, Layers: layers, Embedding: c.Embedding, Layout: layout, Recipe: rec, Name: name, Anchors: tags, Reserve: int64(c.Reserve),
 		OffLadder: c.OffLadder, AcceptPartial: c.AcceptPartial, Fresh: conformance.Fresh,
 	}, nil
 }

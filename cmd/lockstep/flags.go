@@ -39,6 +39,8 @@ type recipeFlags struct {
 	Functions string `help:"Functions by rows of a pass: t1,t4 or t1 or t4." default:"t1,t4"`
 	Norm      string `help:"Form of RMSNorm: layernorm_concat, clamped or prescaled." enum:"layernorm_concat,clamped,prescaled" default:"layernorm_concat"`
 	Layout    string `help:"Layers of each shard, in model order." default:"20+4+6+2"`
+
+	HeadShards int `help:"Shards of the LM head: the vocabulary is cut into that many ranges." default:"${head_shards}" placeholder:"N"`
 }
 
 func (f recipeFlags) recipe() (exporter.Recipe, exporter.Layout, error) {

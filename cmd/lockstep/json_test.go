@@ -41,7 +41,7 @@ func TestJSON(t *testing.T) {
 	nano, out := filepath.Join("..", "..", "fixtures", "nano"), filepath.Join(t.TempDir(), "out")
 
 	plan := keys(t, "plan", invoke(t, "plan", "--checkpoint", nano, "--out", out, "--slots", "256", "--json"),
-		"model", "layers", "layout", "slots", "functions", "precision", "norm", "shards", "bytes", "room", "warnings")
+		"model", "layers", "layout", "slots", "functions", "precision", "norm", "shards", "lm_head", "embedding", "bytes", "room", "warnings")
 	assert.Equal(t, "20+4+6+2", plan["layout"])
 	assert.Equal(t, []any{"t1", "t4"}, plan["functions"])
 	keys(t, "plan.room", plan["room"], "free", "reserve", "standing", "fits", "missing")

@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"lockstep/exporter"
 )
 
 // Exit codes. A gate's fail and partial have their own, so that scripts can
@@ -24,8 +27,8 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Plan    planCommand    `cmd:"" help:"Print the exact size of every shard's package, in build order, and what fits on the disk."`
-	Export  exportCommand  `cmd:"" help:"Write one shard as a Core ML package, with its record."`
+	Plan    planCommand    `cmd:"" help:"Print the exact size of everything that an export of the model makes, in build order, and what fits on the disk."`
+	Export  exportCommand  `cmd:"" help:"Write a shard as a Core ML package, or the embedding, with its record."`
 	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict."`
 	Ranges  rangesCommand  `cmd:"" help:"Show how large every value of a shard becomes, and its headroom to float16's largest."`
 	Bisect  bisectCommand  `cmd:"" help:"Cut a shard by layer, then by op, to the first value that differs between two packages, a block and singles, or a package and the oracle."`
@@ -69,7 +72,7 @@ func run(args []string, to streams) int {
 		&c,
 		kong.Name("lockstep"),
 		kong.Description("Core ML shards whose four-token block keeps step with four single-token passes."),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": version(), "head_shards": strconv.Itoa(exporter.DefaultHeadShards)},
 		kong.Writers(help, to.err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -49,7 +50,7 @@ func (c *planCommand) Run(to streams) error {
 	if err != nil {
 		return err
 	}
-	plan, err := exporter.NewPlan(cfg, name, layout, rec)
+	plan, err := exporter.NewPlan(cfg, name, layout, rec, c.HeadShards)
 	if err != nil {
 		return err
 	}
@@ -94,13 +95,19 @@ func (c *planCommand) sameDirectory(cfg checkpoint.Config, configDigest, name st
 	return nil
 }
 
-// foresee says which shards the lint will fail for their sizes.
+// foresee says which packages the lint will fail for their sizes.
 func foresee(plan *exporter.Plan, cfg checkpoint.Config) []string {
 	warnings := []string{}
-	for _, s := range plan.Shards {
-		for _, w := range conformance.ForeseeSizes(cfg.HiddenSize, cfg.HeadDim(), plan.Slots, s.Files[2].Bytes) {
-			warnings = append(warnings, fmt.Sprintf("layers %d:%d: the lint will fail it: %s", s.Start, s.End, w))
+	add := func(s exporter.ShardPlan, found []string) {
+		for _, w := range found {
+			warnings = append(warnings, fmt.Sprintf("%s: the lint will fail it: %s", s, w))
 		}
+	}
+	for _, s := range plan.Shards {
+		add(s, conformance.ForeseeSizes(cfg.HiddenSize, cfg.HeadDim(), plan.Slots, s.WeightBytes()))
+	}
+	for _, s := range plan.LMHead {
+		add(s, conformance.ForeseeHeadSizes(cfg.HiddenSize, s.WeightBytes()))
 	}
 	return warnings
 }
@@ -108,9 +115,9 @@ func foresee(plan *exporter.Plan, cfg checkpoint.Config) []string {
 // standingBytes is what the plan's packages hold already.
 func standingBytes(plan *exporter.Plan, dir string) int64 {
 	var n int64
-	for _, s := range plan.Shards {
+	for _, s := range plan.Steps() {
 		for _, f := range s.Files {
-			if info, err := os.Stat(filepath.Join(dir, s.Package, filepath.FromSlash(f.Path))); err == nil {
+			if info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(s.FileName(f)))); err == nil {
 				n += min(info.Size(), f.Bytes)
 			}
 		}
@@ -118,39 +125,51 @@ func standingBytes(plan *exporter.Plan, dir string) int64 {
 	return n
 }
 
-// printPlan prints the exact sizes, the estimates and the disk. The shards
-// stand in build order.
+// printPlan prints the exact sizes, the estimates and the disk. The steps stand
+// in build order.
 func printPlan(w io.Writer, plan *exporter.Plan, room exporter.Room) error {
 	fmt.Fprintf(w, "plan     %s: %d layers as %s, %s, %s, S=%d, functions %s\n",
 		plan.Model, plan.Layers, plan.Layout, plan.Precision, plan.Norm, plan.Slots, strings.Join(plan.Functions, ","))
+	steps := plan.Steps()
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "layers\tmodel bytes\tweight bytes\tpackage bytes\tsize\tpeak while writing\tfits\t")
-	for i, s := range plan.Shards {
+	fmt.Fprintln(t, "step\tmodel bytes\tweight bytes\tpackage bytes\tsize\tpeak while writing\tfits\t")
+	for i, s := range steps {
 		fits := "yes"
 		if i >= room.Fits {
 			fits = "no"
 		}
-		fmt.Fprintf(t, "%d:%d\t%d\t%d\t%d\t%s\t%d\t%s\t\n",
-			s.Start, s.End, s.Files[1].Bytes, s.Files[2].Bytes, s.Bytes, byteCount(s.Bytes), s.Peak, fits)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d\t%s\t\n", s, modelBytes(s), s.WeightBytes(), s.Bytes, byteCount(s.Bytes), s.Peak, fits)
 	}
 	fmt.Fprintf(t, "all\t\t\t%d\t%s\t\t\t\n", plan.Bytes, byteCount(plan.Bytes))
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(w, "compile  what Core ML would add, estimated; its cache is the system's, never ours to delete")
-	fmt.Fprintln(t, "layers\ttemporary copy\t.mlmodelc\tANE cache\t")
-	for _, s := range plan.Shards {
-		fmt.Fprintf(t, "%d:%d\t~%s\t~%s\t~%s\t\n", s.Start, s.End, byteCount(s.Compile.Temporary), byteCount(s.Compile.Compiled), byteCount(s.Compile.Cache))
+	fmt.Fprintln(t, "step\ttemporary copy\t.mlmodelc\tANE cache\tall of them so far\t")
+	var sum int64
+	for _, s := range steps {
+		if s.Compile == (exporter.CompileEstimate{}) {
+			continue // the embedding: nothing compiles it
+		}
+		sum += s.Compile.Compiled + s.Compile.Cache // the temporary copy goes again
+		fmt.Fprintf(t, "%s\t~%s\t~%s\t~%s\t~%s\t\n", s, byteCount(s.Compile.Temporary), byteCount(s.Compile.Compiled), byteCount(s.Compile.Cache), byteCount(sum))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "disk     %s free (%d bytes), %s kept in reserve, %s of the plan written already\n",
 		byteCount(room.Free), room.Free, byteCount(room.Reserve), byteCount(room.Standing))
-	if room.Fits < len(plan.Shards) {
-		s := plan.Shards[room.Fits]
-		fmt.Fprintf(w, "short    layers %d:%d and larger do not fit: %d bytes are missing (%s); nothing is ever deleted to make room\n",
-			s.Start, s.End, room.Missing, byteCount(room.Missing))
+	if room.Fits < len(steps) {
+		fmt.Fprintf(w, "short    %s and what follows do not fit: %d bytes are missing (%s); nothing is ever deleted to make room\n",
+			steps[room.Fits], room.Missing, byteCount(room.Missing))
 	}
 	return nil
+}
+
+// modelBytes is the size of a package's program; the embedding has none.
+func modelBytes(s exporter.ShardPlan) string {
+	if len(s.Files) == 1 {
+		return ""
+	}
+	return strconv.FormatInt(s.Files[1].Bytes, 10)
 }

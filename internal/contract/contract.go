@@ -5,7 +5,7 @@ package contract
 
 import "fmt"
 
-// The inputs and the output.
+// The inputs and the outputs. An LM head shard takes Hidden and gives Logits.
 const (
 	X         = "x"             // [1, hidden, T, 1]: hidden states in, channel-major
 	RopeCos   = "rope_cos"      // [T, rotary/2]: one row per token, for its absolute position
@@ -13,6 +13,15 @@ const (
 	AttnMask  = "attn_mask"     // [1, 1, T, S], added to the scores: 0 visible, -1e4 hidden
 	WriteMask = "kv_write_mask" // [1, 1, S, T]: column t is one-hot in the slot that row t writes
 	Hidden    = "hidden"        // [1, hidden, T, 1]: hidden states out
+	Logits    = "logits"        // [1, rows, T, 1]: one logit per row of a vocabulary range
+)
+
+// FinalNorm is the RMSNorm before the LM head; FinalNormWeight and LogitsWeight
+// name the stored weights of an LM head shard.
+const (
+	FinalNorm       = "final_norm"
+	FinalNormWeight = FinalNorm + "_weight" // [1, hidden, 1, 1]
+	LogitsWeight    = Logits + "_weight"    // [rows, hidden, 1, 1]
 )
 
 // KState names a layer's key cache [1, KV heads, S, head_dim], the layer counted
