@@ -12,7 +12,7 @@ import (
 )
 
 // TestCatalogue keeps the list of cases under review: for nano with golden
-// vectors, for a real shard, for a package of another maker with 4-bit weights,
+// vectors, for a real shard, for shards of the LM head, for a package of another maker with 4-bit weights,
 // and for one that cannot be read.
 func TestCatalogue(t *testing.T) {
 	g := goldie.New(t, goldie.WithFixtureDir("../golden"), goldie.WithNameSuffix(".txt"))
@@ -27,6 +27,8 @@ func TestCatalogue(t *testing.T) {
 	}{
 		{"catalogue_nano", Catalogue, nano, 128, true},
 		{"catalogue_real", Catalogue, exporter.DefaultRecipe(), 3072, false},
+		{"catalogue_head_nano", HeadCatalogue, nano, 128, true},
+		{"catalogue_head_real", HeadCatalogue, exporter.DefaultRecipe(), 3072, false},
 		{"catalogue_foreign", ForeignCatalogue, exporter.Recipe{Slots: 64, Rows: []int{1, 4}, Precision: fewBits}, 3072, true},
 		{"catalogue_foreign_unread", ForeignCatalogue, exporter.Recipe{}, 3072, false},
 	} {

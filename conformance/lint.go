@@ -32,6 +32,7 @@ type lintRule struct {
 	name        string
 	description string
 	sizes       bool // applies from sizeRulesFrom up
+	states      bool // says something about states alone
 	findings    func(*linted) []string
 }
 
@@ -50,16 +51,23 @@ func lintRules() []lintRule {
 		{name: "int_runtime", description: "no run-time value, input, output or state is an integer or a bool", findings: lintIntRuntime},
 		{name: "op", description: "no op is one that is known to leave the Neural Engine", findings: lintOps},
 		{name: "const", description: "no constant is NaN, infinite, or lost to float16", findings: lintConstants},
-		{name: "state_type", description: "every state is float16", findings: lintStateType},
-		{name: "state_chain", description: "each state is read, written, read again, and no output is a stored value", findings: lintStateChain},
-		{name: "state", description: "the last two dimensions of every state are multiples of 32", sizes: true, findings: lintStateSize},
+		{name: "state_type", states: true, description: "every state is float16", findings: lintStateType},
+		{name: "state_chain", states: true, description: "each state is read, written, read again, and no output is a stored value", findings: lintStateChain},
+		{name: "state", states: true, description: "the last two dimensions of every state are multiples of 32", sizes: true, findings: lintStateSize},
 		{name: "package_bytes", description: "the package has at most 2.0 GB", sizes: true, findings: lintPackageBytes},
 	}
 }
 
-func lintCases(hidden int) []Case {
+func lintCases(hidden int) []Case { return lintCasesOf(hidden, lintRules()) }
+
+// headLintCases are those of an LM head shard, which has no states.
+func headLintCases(hidden int) []Case {
+	return lintCasesOf(hidden, slices.DeleteFunc(lintRules(), func(r lintRule) bool { return r.states }))
+}
+
+func lintCasesOf(hidden int, rules []lintRule) []Case {
 	var cases []Case
-	for _, rule := range lintRules() {
+	for _, rule := range rules {
 		if rule.sizes && hidden < sizeRulesFrom {
 			continue
 		}

@@ -28,13 +28,23 @@ func (m *metrics) cosine(l likeness) {
 	m.worst.maxAbs = math.Max(m.worst.maxAbs, l.maxAbs)
 }
 
+// byOracle is how the oracle's figures come about.
+const byOracle = "minimum over all tokens of the oracle's cases"
+
+// figures are the cosines and differences.
+func (m *metrics) figures() []manifest.Metric {
+	return []manifest.Metric{
+		measuredIf(m.measured, "cosine_hidden_min", m.worst.hidden, "1", byOracle, "no oracle case ran"),
+		measuredIf(m.measured, "cosine_hidden_minus_x_min", m.worst.delta, "1", byOracle, "no oracle case ran"),
+		measuredIf(m.measured, "max_abs_difference", m.worst.maxAbs, "1", "maximum over all tokens of the oracle's cases", "no oracle case ran"),
+	}
+}
+
 // reportMetrics lists every figure but the ranges', or why it was not measured.
 func (s *Suite) reportMetrics(ctx context.Context) []manifest.Metric {
-	const byOracle = "minimum over all tokens of the oracle's cases"
-	list := []manifest.Metric{
-		measuredIf(s.metrics.measured, "cosine_hidden_min", s.metrics.worst.hidden, "1", byOracle, "no oracle case ran"),
-		measuredIf(s.metrics.measured, "cosine_hidden_minus_x_min", s.metrics.worst.delta, "1", byOracle, "no oracle case ran"),
-		measuredIf(s.metrics.measured, "max_abs_difference", s.metrics.worst.maxAbs, "1", "maximum over all tokens of the oracle's cases", "no oracle case ran"),
+	list := s.metrics.figures()
+	if s.head {
+		list = s.headMetrics.figures()
 	}
 	for _, t := range s.recipe.Rows {
 		list = append(list, s.passTime(ctx, t))
@@ -75,28 +85,38 @@ func (s *Suite) passTime(ctx context.Context, t int) manifest.Metric {
 	plane := s.opt.Plane.Name()
 	name := fmt.Sprintf("pass_ms_t%d_%s", t, plane)
 	method := fmt.Sprintf("best of %d passes at position 0 on the %s plane, wall clock", timedPasses, plane)
-	d, ok := s.drivers[t]
-	if !ok {
+	rows := hiddenRows("metrics x", t, s.record.Model.Dims.Hidden)
+	var pass func() error
+	var err error
+	if d, ok := s.drivers[t]; ok {
+		pass, err = d.timed(ctx, rows)
+	} else if p, ok := s.projectors[t]; ok {
+		pass = func() error { _, err := p.run(ctx, rows); return err }
+	} else {
 		return unmeasured(name, "ms", method, "the function was not executed")
 	}
-	best, err := d.time(ctx, hiddenRows("metrics x", t, s.record.Model.Dims.Hidden))
+	if err != nil {
+		return unmeasured(name, "ms", method, err.Error())
+	}
+	best, err := bestTime(pass)
 	if err != nil {
 		return unmeasured(name, "ms", method, err.Error())
 	}
 	return manifest.Metric{Name: name, Value: manifest.NewFigure(best), Unit: "ms", Method: method}
 }
 
-// time is the best duration of a pass over rows from an empty state, in
-// milliseconds.
-func (d *driver) time(ctx context.Context, rows [][]float16.Float16) (float64, error) {
+// timed is a pass over rows, each time at position 0 of one state.
+func (d *driver) timed(ctx context.Context, rows [][]float16.Float16) (func() error, error) {
 	st, err := d.newState(nil)
-	if err != nil {
-		return 0, err
-	}
+	return func() error { _, err := d.run(ctx, st, 0, rows); return err }, err
+}
+
+// bestTime is the best duration of a pass, in milliseconds.
+func bestTime(pass func() error) (float64, error) {
 	best := math.Inf(1)
 	for range timedPasses {
 		start := time.Now()
-		if _, err := d.run(ctx, st, 0, rows); err != nil {
+		if err := pass(); err != nil {
 			return 0, err
 		}
 		best = min(best, float64(time.Since(start).Microseconds())/1000)

@@ -186,25 +186,8 @@ func (s *Suite) matchesRecord(context.Context) Outcome {
 // keepsContract compares the package's interface with the contract.
 func (s *Suite) keepsContract(context.Context) Outcome {
 	return s.withPackage(func(p *mlpackage.Package) Outcome {
-		d := s.record.Model.Dims
 		for _, t := range s.recipe.Rows {
-			name, slots := s.recipe.FunctionName(t), s.recipe.Slots
-			want := mlpackage.FunctionDescription{
-				Name: name,
-				Inputs: []mlpackage.Feature{
-					{Name: contract.X, DType: mil.Float16, Shape: []int{1, d.Hidden, t, 1}},
-					{Name: contract.RopeCos, DType: mil.Float16, Shape: []int{t, d.RotaryDim / 2}},
-					{Name: contract.RopeSin, DType: mil.Float16, Shape: []int{t, d.RotaryDim / 2}},
-					{Name: contract.AttnMask, DType: mil.Float16, Shape: []int{1, 1, t, slots}},
-					{Name: contract.WriteMask, DType: mil.Float16, Shape: []int{1, 1, slots, t}},
-				},
-				Outputs: []mlpackage.Feature{{Name: contract.Hidden, DType: mil.Float16, Shape: []int{1, d.Hidden, t, 1}}},
-			}
-			for layer := range s.opt.Layers.Len() {
-				for _, state := range []string{contract.KState(layer), contract.VState(layer)} {
-					want.States = append(want.States, mlpackage.Feature{Name: state, DType: mil.Float16, Shape: []int{1, d.KVHeads, slots, d.HeadDim}})
-				}
-			}
+			name, want := s.recipe.FunctionName(t), s.contractOf(t)
 			got := p.Model.Description.Function(name)
 			if got == nil {
 				return failf("function %s: the contract wants it, the package has not", name)
@@ -217,9 +200,37 @@ func (s *Suite) keepsContract(context.Context) Outcome {
 	})
 }
 
+// contractOf is the interface that the contract gives the function of t rows.
+func (s *Suite) contractOf(t int) mlpackage.FunctionDescription {
+	d, slots := s.record.Model.Dims, s.recipe.Slots
+	f := func(name string, shape ...int) mlpackage.Feature {
+		return mlpackage.Feature{Name: name, DType: mil.Float16, Shape: shape}
+	}
+	want := mlpackage.FunctionDescription{Name: s.recipe.FunctionName(t)}
+	if s.head {
+		want.Inputs = []mlpackage.Feature{f(contract.Hidden, 1, d.Hidden, t, 1)}
+		want.Outputs = []mlpackage.Feature{f(contract.Logits, 1, s.opt.Vocab.Len(), t, 1)}
+		return want
+	}
+	want.Inputs = []mlpackage.Feature{
+		f(contract.X, 1, d.Hidden, t, 1),
+		f(contract.RopeCos, t, d.RotaryDim/2),
+		f(contract.RopeSin, t, d.RotaryDim/2),
+		f(contract.AttnMask, 1, 1, t, slots),
+		f(contract.WriteMask, 1, 1, slots, t),
+	}
+	want.Outputs = []mlpackage.Feature{f(contract.Hidden, 1, d.Hidden, t, 1)}
+	for layer := range s.opt.Layers.Len() {
+		for _, state := range []string{contract.KState(layer), contract.VState(layer)} {
+			want.States = append(want.States, f(state, 1, d.KVHeads, slots, d.HeadDim))
+		}
+	}
+	return want
+}
+
 // matchesPlan computes the plan from the record's model and recipe.
 func (s *Suite) matchesPlan(context.Context) Outcome {
-	plan, err := exporter.PlanShard(exporter.ConfigOf(s.record.Model), s.record.Model.Name, s.opt.Layers, s.recipe)
+	plan, err := s.plan()
 	if err != nil {
 		return broken(fmt.Errorf("plan: %w", err))
 	}
@@ -233,4 +244,13 @@ func (s *Suite) matchesPlan(context.Context) Outcome {
 		}
 	}
 	return pass(figure("planned_bytes", float64(plan.Bytes), "B"))
+}
+
+// plan sizes the judged package.
+func (s *Suite) plan() (exporter.ShardPlan, error) {
+	cfg, name := exporter.ConfigOf(s.record.Model), s.record.Model.Name
+	if s.head {
+		return exporter.PlanHead(cfg, name, s.opt.Vocab, s.recipe)
+	}
+	return exporter.PlanShard(cfg, name, s.opt.Layers, s.recipe)
 }

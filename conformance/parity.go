@@ -26,10 +26,7 @@ func parityCases(rec exporter.Recipe) []Case {
 			},
 		}}
 	}
-	name := fmt.Sprintf("t%d_vs_%dxt%d", block, block, single)
-	if single != 1 {
-		name = fmt.Sprintf("t%d_vs_one_live_row", block)
-	}
+	name := blockName(block, single)
 	var cases []Case
 	for _, p := range paritySpots(rec.Slots, block) {
 		cases = append(cases, Case{
@@ -53,6 +50,15 @@ func independenceSpots(slots, block int) []int {
 		}
 	}
 	return out
+}
+
+// blockName names the comparison of a block with singles: passes of the single
+// function, or of the block with one live row where the package has no t1.
+func blockName(block, single int) string {
+	if single != 1 {
+		return fmt.Sprintf("t%d_vs_one_live_row", block)
+	}
+	return fmt.Sprintf("t%d_vs_%dxt%d", block, block, single)
 }
 
 func independenceCases(pos int) []Case {

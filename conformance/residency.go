@@ -30,11 +30,11 @@ func residencyCases(rec exporter.Recipe) []Case {
 }
 
 func (s *Suite) resident(ctx context.Context, t int) Outcome {
-	d, err := s.driver(ctx, t)
+	fn, err := s.function(ctx, t)
 	if err != nil {
 		return broken(err)
 	}
-	plan, err := d.fn.ComputePlan(ctx)
+	plan, err := fn.ComputePlan(ctx)
 	if errors.Is(err, coreml.ErrNoComputePlan) {
 		return notMeasured(noCoreML)
 	}

@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Dir    string // output directory with lockstep.json
 	Layers exporter.Range
+	Vocab  exporter.Range // rows of the vocabulary: an LM head shard is judged, not layers
 	Plane  coreml.Plane
 
 	// Package is the directory of a package without a record; Dir is then
@@ -61,7 +62,8 @@ var (
 type Suite struct {
 	opt    Options
 	record manifest.Record
-	shard  manifest.Shard
+	shard  manifest.Shard // of an LM head shard, Start and End are rows of the vocabulary
+	head   bool           // an LM head shard is judged
 	recipe exporter.Recipe
 
 	foreign    *foreign // what was read off a package without a record
@@ -69,14 +71,18 @@ type Suite struct {
 	cases      []Case
 	outcomes   map[string]Outcome // by case ID
 
-	files     *mlpackage.Package // decoded by the first case that reads
-	pkg       coreml.Package     // opened by the first case that executes
-	drivers   map[int]*driver
-	seeds     map[string]snapshot
-	model     *oracle.Model
-	own       *identified // weights of a compressed package
-	metrics   metrics
-	freeBytes int64 // before the run
+	files       *mlpackage.Package // decoded by the first case that reads
+	pkg         coreml.Package     // opened by the first case that executes
+	functions   map[int]coreml.Function
+	drivers     map[int]*driver
+	projectors  map[int]*projector
+	seeds       map[string]snapshot
+	model       *oracle.Model
+	logits      *oracle.Head
+	own         *identified // weights of a compressed package
+	metrics     metrics
+	headMetrics headMetrics
+	freeBytes   int64 // before the run
 }
 
 // NewSuite reads the record and lists the cases; it does not look at the
@@ -97,15 +103,12 @@ func NewSuite(opt Options) (*Suite, error) {
 	}
 	s := emptySuite(opt)
 	s.record = *record
-	i := slices.IndexFunc(record.Shards, func(sh manifest.Shard) bool {
-		return sh.Start == opt.Layers.Start && sh.End == opt.Layers.End
-	})
-	if i < 0 {
-		return nil, fmt.Errorf("%w: %s: layers %s; export them first", ErrNoShard, filepath.Join(opt.Dir, manifest.RecordFile), opt.Layers)
+	s.head = opt.Vocab != exporter.Range{}
+	if s.shard, err = recordedShard(record, opt, s.head); err != nil {
+		return nil, err
 	}
-	s.shard = record.Shards[i]
 	if info, err := os.Stat(s.packageDir()); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("%w: want the directory %s, as the record of %s says; export layers %s again", ErrNoPackage, s.packageDir(), opt.Dir, opt.Layers)
+		return nil, fmt.Errorf("%w: want the directory %s, as the record of %s says; export %s again", ErrNoPackage, s.packageDir(), opt.Dir, opt.piece())
 	}
 	if s.recipe, err = exporter.RecipeOf(record.Recipe); err != nil {
 		return nil, err
@@ -116,12 +119,45 @@ func NewSuite(opt Options) (*Suite, error) {
 	if s.freeBytes, err = durable.Free(durable.OS{}, s.volume()); err != nil {
 		return nil, err
 	}
-	s.cases = catalogue(s.recipe, record.Model.Dims.Hidden, hasGolden(opt.Golden, opt.Layers))
+	dims := record.Model.Dims
+	if s.head {
+		s.cases = headCatalogue(s.recipe, dims.Hidden, hasGoldenLogits(opt.Golden, dims.Layers))
+	} else {
+		s.cases = catalogue(s.recipe, dims.Hidden, hasGolden(opt.Golden, opt.Layers))
+	}
 	return s, nil
 }
 
+// recordedShard finds what is to be judged in the record.
+func recordedShard(r *manifest.Record, opt Options, head bool) (manifest.Shard, error) {
+	want := opt.Layers
+	shards := r.Shards
+	if head {
+		want, shards = opt.Vocab, nil
+		for _, h := range r.LMHead {
+			shards = append(shards, manifest.Shard{Start: h.Start, End: h.End, Package: h.Package, Functions: h.Functions, Notes: h.Notes})
+		}
+	}
+	i := slices.IndexFunc(shards, func(sh manifest.Shard) bool { return sh.Start == want.Start && sh.End == want.End })
+	if i < 0 {
+		return manifest.Shard{}, fmt.Errorf("%w: %s: %s; export them first", ErrNoShard, filepath.Join(opt.Dir, manifest.RecordFile), opt.piece())
+	}
+	return shards[i], nil
+}
+
+// piece names what is judged in messages.
+func (opt Options) piece() string {
+	if opt.Vocab != (exporter.Range{}) {
+		return "LM head rows " + opt.Vocab.String()
+	}
+	return "layers " + opt.Layers.String()
+}
+
 func emptySuite(opt Options) *Suite {
-	return &Suite{opt: opt, outcomes: map[string]Outcome{}, drivers: map[int]*driver{}, seeds: map[string]snapshot{}}
+	return &Suite{
+		opt: opt, outcomes: map[string]Outcome{}, seeds: map[string]snapshot{},
+		functions: map[int]coreml.Function{}, drivers: map[int]*driver{}, projectors: map[int]*projector{},
+	}
 }
 
 // Close releases the package.
@@ -133,7 +169,8 @@ func (s *Suite) Close() error {
 	if s.files != nil {
 		errs = append(errs, s.files.Close())
 	}
-	s.pkg, s.files, s.drivers = nil, nil, map[int]*driver{}
+	s.pkg, s.files = nil, nil
+	s.functions, s.drivers, s.projectors = map[int]coreml.Function{}, map[int]*driver{}, map[int]*projector{}
 	return errors.Join(errs...)
 }
 
@@ -205,6 +242,9 @@ func (s *Suite) Verdict(ctx context.Context) (*manifest.Verdict, error) {
 		Versions:  manifest.Versions{Lockstep: s.opt.Lockstep, Go: runtime.Version()},
 		Command:   s.opt.Command,
 	}
+	if s.head {
+		v.Shard, v.Vocab = manifest.LayerRange{}, &manifest.VocabRange{Start: s.shard.Start, End: s.shard.End}
+	}
 	for _, name := range checkOrder() {
 		check, ran := s.check(name)
 		v.Checks = append(v.Checks, check)
@@ -262,10 +302,10 @@ func (s *Suite) volume() string {
 	return s.opt.Dir
 }
 
-// driver is the executable function of t rows, opened once.
-func (s *Suite) driver(ctx context.Context, t int) (*driver, error) {
-	if d, ok := s.drivers[t]; ok {
-		return d, nil
+// function is the executable function of t rows, opened once.
+func (s *Suite) function(ctx context.Context, t int) (coreml.Function, error) {
+	if fn, ok := s.functions[t]; ok {
+		return fn, nil
 	}
 	if s.pkg == nil {
 		pkg, err := s.opt.Plane.Open(ctx, s.packageDir())
@@ -278,6 +318,18 @@ func (s *Suite) driver(ctx context.Context, t int) (*driver, error) {
 		s.pkg = pkg
 	}
 	fn, err := s.pkg.Function(ctx, s.functionName(t))
+	if err == nil {
+		s.functions[t] = fn
+	}
+	return fn, err
+}
+
+// driver runs the function of t rows of a shard of layers.
+func (s *Suite) driver(ctx context.Context, t int) (*driver, error) {
+	if d, ok := s.drivers[t]; ok {
+		return d, nil
+	}
+	fn, err := s.function(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -240,15 +240,22 @@ func anchorsOfNano() []manifest.Anchor {
 	}
 }
 
-func (s subject) export(t *testing.T, layers exporter.Range) *exporter.Result {
-	t.Helper()
+// exportOptions are an export without what is exported.
+func (s subject) exportOptions() exporter.Options {
 	opt := exporter.Options{
-		Checkpoint: s.checkpoint, Dir: s.dir, Layers: layers, Layout: s.layout, Recipe: s.recipe, Name: s.name,
+		Checkpoint: s.checkpoint, Dir: s.dir, Layout: s.layout, Recipe: s.recipe, Name: s.name,
 		Reserve: exporter.DefaultReserve, Fresh: conformance.Fresh,
 	}
 	if s.name == "nano" {
 		opt.Anchors = anchorsOfNano()
 	}
+	return opt
+}
+
+func (s subject) export(t *testing.T, layers exporter.Range) *exporter.Result {
+	t.Helper()
+	opt := s.exportOptions()
+	opt.Layers = layers
 	res, err := exporter.Export(context.Background(), opt)
 	require.NoError(t, err)
 	return res
@@ -265,7 +272,14 @@ func (s subject) options(layers exporter.Range) conformance.Options {
 func runShard(t *testing.T, layers exporter.Range, s subject) manifest.Verdict {
 	t.Helper()
 	s.export(t, layers)
-	suite, err := conformance.NewSuite(s.options(layers))
+	return judgeShard(t, s.options(layers), s.dir)
+}
+
+// judgeShard runs each case of a shard's catalogue as a subtest and writes the
+// verdict beside the export.
+func judgeShard(t *testing.T, opt conformance.Options, dir string) manifest.Verdict {
+	t.Helper()
+	suite, err := conformance.NewSuite(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, suite.Close()) })
 	for _, c := range suite.Cases() {
@@ -279,7 +293,7 @@ func runShard(t *testing.T, layers exporter.Range, s subject) manifest.Verdict {
 	require.NoError(t, err)
 	t.Logf("verdict %s: %d of %d cases ran on plane %s", verdict.Result, verdict.Catalogue.Ran, verdict.Catalogue.Cases, verdict.Plane)
 	assert.Equal(t, verdict.Catalogue.Cases, verdict.Catalogue.Ran, "an unfiltered run must run the whole catalogue")
-	path, err := conformance.WriteVerdict(s.dir, *verdict)
+	path, err := conformance.WriteVerdict(dir, *verdict)
 	require.NoError(t, err)
 	t.Logf("verdict written to %s", path)
 	return *verdict

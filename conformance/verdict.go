@@ -16,8 +16,11 @@ func WriteVerdict(dir string, v manifest.Verdict) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	layers := exporter.Range{Start: v.Shard.Start, End: v.Shard.End}
-	return durable.AppendNumbered(durable.OS{}, filepath.Join(dir, exporter.VerdictDir), exporter.VerdictPrefix(layers, v.Plane), exporter.VerdictExt, text)
+	prefix := exporter.VerdictPrefix(exporter.Range{Start: v.Shard.Start, End: v.Shard.End}, v.Plane)
+	if v.Vocab != nil {
+		prefix = exporter.HeadVerdictPrefix(exporter.Range{Start: v.Vocab.Start, End: v.Vocab.End}, v.Plane)
+	}
+	return durable.AppendNumbered(durable.OS{}, filepath.Join(dir, exporter.VerdictDir), prefix, exporter.VerdictExt, text)
 }
 
 // Fresh reports why a verdict no longer counts: it did not run the catalogue
@@ -27,8 +30,12 @@ func Fresh(v manifest.Verdict, r manifest.Record) error {
 	if err != nil {
 		return err
 	}
+	list := catalogue
+	if v.Vocab != nil {
+		list = headCatalogue
+	}
 	known := func(golden bool) bool {
-		return CatalogueDigest(catalogue(rec, r.Model.Dims.Hidden, golden)) == v.Catalogue.Digest
+		return CatalogueDigest(list(rec, r.Model.Dims.Hidden, golden)) == v.Catalogue.Digest
 	}
 	if !known(false) && !known(true) {
 		return fmt.Errorf("its catalogue %s is not this program's", v.Catalogue.Digest)

@@ -13,6 +13,7 @@ import (
 	"lockstep/internal/half"
 	"lockstep/internal/mil"
 	"lockstep/internal/mlpackage"
+	"lockstep/manifest"
 )
 
 // weightParts say how contract.Weight calls each tensor of a layer.
@@ -53,20 +54,41 @@ func (s *Suite) storedWeights(ctx context.Context) Outcome {
 				if err != nil {
 					return broken(fmt.Errorf("%w: %w", errHarness, err))
 				}
-				c, err := newStoredWeight(p, contract.Weight(i, w.part), t)
-				if err != nil {
-					return broken(err)
+				n, out := compareStored(p, contract.Weight(i, w.part), tensorRows{Tensor: t, end: t.Rows()})
+				if out.Result != manifest.Pass {
+					return out
 				}
-				if reason, err := c.compare(t); err != nil {
-					return broken(fmt.Errorf("%w: %w", errHarness, err))
-				} else if reason != "" {
-					return fail(reason)
-				}
-				compared += t.Rows() * t.RowLen()
+				compared += n
 			}
 		}
 		return pass(figure("weights_compared", float64(compared), "1"))
 	})
+}
+
+// tensorRows is the rows [first, end) of a tensor.
+type tensorRows struct {
+	*checkpoint.Tensor
+	first, end int
+}
+
+// count is how many rows there are.
+func (t tensorRows) count() int { return t.end - t.first }
+
+// compareStored holds a stored weight against rows of the checkpoint, and
+// returns how many values it compared.
+func compareStored(p *mlpackage.Package, name string, t tensorRows) (int, Outcome) {
+	c, err := newStoredWeight(p, name, t)
+	if err != nil {
+		return 0, broken(err)
+	}
+	reason, err := c.compare(t)
+	switch {
+	case err != nil:
+		return 0, broken(fmt.Errorf("%w: %w", errHarness, err))
+	case reason != "":
+		return 0, fail(reason)
+	}
+	return t.count() * t.RowLen(), pass()
 }
 
 // storedWeight is a weight as the package holds it: float16 values, or int8
@@ -79,7 +101,7 @@ type storedWeight struct {
 
 // newStoredWeight finds a weight in every function and checks that they share
 // it and that it has the tensor's size.
-func newStoredWeight(p *mlpackage.Package, name string, t *checkpoint.Tensor) (*storedWeight, error) {
+func newStoredWeight(p *mlpackage.Package, name string, t tensorRows) (*storedWeight, error) {
 	var first []*mil.Literal
 	for _, f := range p.Model.Program.Functions {
 		lits := weightLiterals(f, name)
@@ -99,14 +121,14 @@ func newStoredWeight(p *mlpackage.Package, name string, t *checkpoint.Tensor) (*
 	if w.values, err = p.Bytes(first[0]); err != nil {
 		return nil, err
 	}
-	want, width := t.Rows()*t.RowLen(), 2
+	want, width := t.count()*t.RowLen(), 2
 	if len(first) == 2 {
 		width = 1
 		if w.scales, err = p.Bytes(first[1]); err != nil {
 			return nil, err
 		}
-		if len(w.scales) != 2*t.Rows() {
-			return nil, fmt.Errorf("weight %s: want one scale for each of %d rows, found %d bytes of scales", name, t.Rows(), len(w.scales))
+		if len(w.scales) != 2*t.count() {
+			return nil, fmt.Errorf("weight %s: want one scale for each of %d rows, found %d bytes of scales", name, t.count(), len(w.scales))
 		}
 	}
 	if len(w.values) != width*want {
@@ -137,17 +159,17 @@ func weightLiterals(f *mil.Function, name string) []*mil.Literal {
 
 // compare reads the tensor once, some rows at a time, and describes the first
 // stored value that is not its rounding.
-func (w *storedWeight) compare(t *checkpoint.Tensor) (string, error) {
+func (w *storedWeight) compare(t tensorRows) (string, error) {
 	cols := t.RowLen()
 	rows := max(1, (1<<18)/cols)
 	values := make([]float32, rows*cols)
-	for first := 0; first < t.Rows(); first += rows {
-		part := values[:min(rows, t.Rows()-first)*cols]
+	for first := t.first; first < t.end; first += rows {
+		part := values[:min(rows, t.end-first)*cols]
 		if err := t.ReadRows(part, first); err != nil {
 			return "", err
 		}
 		for r := 0; r*cols < len(part); r++ {
-			if col, what := w.row(first+r, part[r*cols:(r+1)*cols]); what != "" {
+			if col, what := w.row(first-t.first+r, part[r*cols:(r+1)*cols]); what != "" {
 				return fmt.Sprintf("weight %s at [%d, %d]: the checkpoint's %s has %v: %s", w.name, first+r, col, t.Name, part[r*cols+col], what), nil
 			}
 		}

@@ -20,9 +20,13 @@ const VerdictDir = "verdicts"
 
 // VerdictPrefix starts the file names of a shard's verdicts on a plane; the
 // number and VerdictExt follow.
-func VerdictPrefix(layers Range, plane string) string {
-	return fmt.Sprintf("layers%d_%d.%s.", layers.Start, layers.End, plane)
-}
+func VerdictPrefix(layers Range, plane string) string { return layersPart(layers).verdictPrefix(plane) }
+
+// HeadVerdictPrefix is VerdictPrefix of an LM head shard, by its rows of the
+// vocabulary.
+func HeadVerdictPrefix(rows Range, plane string) string { return headPart(rows).verdictPrefix(plane) }
+
+func (p part) verdictPrefix(plane string) string { return p.slug() + "." + plane + "." }
 
 // VerdictExt ends a verdict's file name.
 const VerdictExt = ".json"
@@ -79,7 +83,7 @@ func (e *export) passed(old *manifest.Record, layers Range) error {
 	if recorded == nil {
 		return errors.New("they are not exported yet; export and gate them first")
 	}
-	v, err := newestVerdict(e.FS, e.Dir, layers, manifest.PlaneCoreML, recorded.Package.Digest)
+	v, err := newestVerdict(e.FS, e.Dir, layersPart(layers), manifest.PlaneCoreML, recorded.Package.Digest)
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (e *export) passed(old *manifest.Record, layers Range) error {
 	if len(e.AcceptPartial) == 0 {
 		return errors.New("no coreml verdict of their package; gate it on a Mac, or go on with --accept-partial residency")
 	}
-	v, err = newestVerdict(e.FS, e.Dir, layers, manifest.PlaneReference, recorded.Package.Digest)
+	v, err = newestVerdict(e.FS, e.Dir, layersPart(layers), manifest.PlaneReference, recorded.Package.Digest)
 	if err != nil {
 		return err
 	}
@@ -146,8 +150,8 @@ func AcceptPartial(checks []manifest.Check, accepted []string) error {
 // newestVerdict is the newest verdict on a plane of the package with this
 // digest, or nil. Verdicts of other packages do not count, whatever they say;
 // one that cannot be read or that contradicts its own name is an error.
-func newestVerdict(fsys durable.FS, dir string, layers Range, plane, digest string) (*manifest.Verdict, error) {
-	names, err := durable.Numbered(fsys, filepath.Join(dir, VerdictDir), VerdictPrefix(layers, plane), VerdictExt)
+func newestVerdict(fsys durable.FS, dir string, p part, plane, digest string) (*manifest.Verdict, error) {
+	names, err := durable.Numbered(fsys, filepath.Join(dir, VerdictDir), p.verdictPrefix(plane), VerdictExt)
 	if err != nil {
 		return nil, err
 	}
@@ -160,13 +164,21 @@ func newestVerdict(fsys durable.FS, dir string, layers Range, plane, digest stri
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if v.Plane != plane || v.Shard != (manifest.LayerRange{Start: layers.Start, End: layers.End}) {
-			return nil, fmt.Errorf("%s: %w: want a verdict about layers %s on plane %s, found [%d,%d) on %s",
-				name, manifest.ErrInvalid, layers, plane, v.Shard.Start, v.Shard.End, v.Plane)
+		if about := judgedPart(*v); v.Plane != plane || about != p {
+			return nil, fmt.Errorf("%s: %w: want a verdict about %s on plane %s, found %s on %s",
+				name, manifest.ErrInvalid, p, plane, about, v.Plane)
 		}
 		if v.Package.Digest == digest {
 			return v, nil
 		}
 	}
 	return nil, nil
+}
+
+// judgedPart is what a verdict is about.
+func judgedPart(v manifest.Verdict) part {
+	if v.Vocab != nil {
+		return headPart(Range{v.Vocab.Start, v.Vocab.End})
+	}
+	return layersPart(Range{v.Shard.Start, v.Shard.End})
 }

@@ -132,7 +132,7 @@ func TestLadder(t *testing.T) {
 			v := pass(r, coreml)
 			v.Shard = manifest.LayerRange{Start: 29, End: 31}
 			return v
-		}}}, words: []string{"coreml.0001.json", "[29,31)"}},
+		}}}, words: []string{"coreml.0001.json", "found layers 29:31"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			opt, mem, res := climber(t)

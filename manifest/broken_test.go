@@ -125,6 +125,17 @@ func twice(path string) func(map[string]any) {
 	}
 }
 
+// headRange returns an edit that sets a verdict's layers and its vocabulary.
+func headRange(start, end int, vocab map[string]any) func(map[string]any) {
+	return func(root map[string]any) {
+		set("shard.start", start)(root)
+		set("shard.end", end)(root)
+		if vocab != nil {
+			set("vocab", vocab)(root)
+		}
+	}
+}
+
 func TestSchemasAcceptSamples(t *testing.T) {
 	for name, d := range map[string]document{"record": recordDocument(t), "verdict": verdictDocument(t)} {
 		assert.NoError(t, d.validate(t, d.text), name)
@@ -139,6 +150,17 @@ func TestSchemasAcceptSamples(t *testing.T) {
 	d := recordDocument(t)
 	assert.NoError(t, d.validate(t, text))
 	assert.NoError(t, d.decode(text))
+
+	v := sampleVerdict()
+	v.Shard, v.Vocab = manifest.LayerRange{}, &manifest.VocabRange{Start: 64, End: 128}
+	text, err = manifest.EncodeVerdict(v)
+	require.NoError(t, err)
+	d = verdictDocument(t)
+	assert.NoError(t, d.validate(t, text))
+	back, err := manifest.DecodeVerdict(text)
+	require.NoError(t, err)
+	assert.Equal(t, v.Vocab, back.Vocab)
+	assert.NotContains(t, string(d.text), `"vocab"`, "verdicts about layers are spelled as before")
 }
 
 // broken is one fault in a document. Faults that only relate fields to each
@@ -235,6 +257,12 @@ func TestBrokenVerdicts(t *testing.T) {
 		{"path with empty part", set("package.path", "a//b"), manifest.ErrInvalid, "$.package.path", false},
 		{"package digest", set("package.digest", "x"), manifest.ErrInvalid, "$.package.digest", false},
 		{"range", set("shard.end", 30), manifest.ErrInvalid, "$.shard", true},
+		{"no layers", headRange(0, 0, nil), manifest.ErrInvalid, "$.shard", false},
+		{"layers and vocabulary", set("vocab", map[string]any{"start": 0, "end": 64}), manifest.ErrInvalid, "$.shard", false},
+		{"vocabulary of no rows", headRange(0, 0, map[string]any{"start": 64, "end": 64}), manifest.ErrInvalid, "$.vocab", true},
+		{"vocabulary reversed", headRange(0, 0, map[string]any{"start": 64, "end": 0}), manifest.ErrInvalid, "$.vocab", false},
+		{"vocabulary null", set("vocab", nil), manifest.ErrType, "$.vocab", false},
+		{"vocabulary without end", headRange(0, 0, map[string]any{"start": 64}), manifest.ErrMissingField, "$.vocab.end", false},
 		{"subject", set("subject", ""), manifest.ErrInvalid, "$.subject", false},
 		{"plane", set("plane", "gpu"), manifest.ErrInvalid, "$.plane", false},
 		{"result unknown", set("result", "ok"), manifest.ErrInvalid, "$.result", false},

@@ -7,7 +7,10 @@ const VerdictSchema = "lockstep.verdict/1"
 type Verdict struct {
 	Schema  string         `json:"schema"` // VerdictSchema
 	Package VerdictPackage `json:"package"`
-	Shard   LayerRange     `json:"shard"`
+	// Shard is the package's decoder layers; [0,0) for a shard of the LM head.
+	Shard LayerRange `json:"shard"`
+	// Vocab is the LM head shard's rows of the vocabulary, nil for layers.
+	Vocab *VocabRange `json:"vocab,omitempty"`
 	// Subject is what was judged: "nano", "synth", or a checkpoint as given.
 	Subject string `json:"subject"`
 	Plane   string `json:"plane"` // PlaneReference, PlaneCoreML, PlaneFake
@@ -46,6 +49,12 @@ type VerdictPackage struct {
 
 // LayerRange is the decoder layers [Start,End).
 type LayerRange struct {
+	Start int `json:"start"`
+	End   int `json:"end"`
+}
+
+// VocabRange is the rows [Start,End) of the vocabulary.
+type VocabRange struct {
 	Start int `json:"start"`
 	End   int `json:"end"`
 }

@@ -17,7 +17,7 @@ func (d Verdict) Verify() error {
 	v := &verifier{}
 	v.check(isRelative(d.Package.Path), "$.package.path", "wanted a relative path with slashes, found %.80q", d.Package.Path)
 	v.digest("$.package.digest", d.Package.Digest)
-	v.check(0 <= d.Shard.Start && d.Shard.Start < d.Shard.End, "$.shard", "[%d,%d) is no range", d.Shard.Start, d.Shard.End)
+	v.judgedRange(d.Shard, d.Vocab)
 	v.line("$.subject", d.Subject)
 	v.oneOf("$.plane", d.Plane, PlaneReference, PlaneCoreML, PlaneFake)
 	v.check(len(d.Checks) > 0, "$.checks", "has no check")
@@ -41,6 +41,16 @@ func (d Verdict) Verify() error {
 	v.check(d.Result.OfRun() && d.Result == Overall(d.Checks), "$.result",
 		"wanted %q, which follows from the checks, found %.80q", Overall(d.Checks), d.Result)
 	return v.err
+}
+
+// judgedRange wants layers, or rows of the vocabulary.
+func (v *verifier) judgedRange(layers LayerRange, rows *VocabRange) {
+	if rows == nil {
+		v.check(0 <= layers.Start && layers.Start < layers.End, "$.shard", "[%d,%d) is no range", layers.Start, layers.End)
+		return
+	}
+	v.check(layers == LayerRange{}, "$.shard", "wanted [0,0) beside $.vocab, found [%d,%d)", layers.Start, layers.End)
+	v.check(0 <= rows.Start && rows.Start < rows.End, "$.vocab", "[%d,%d) is no range", rows.Start, rows.End)
 }
 
 // judged checks one check against its cases and the checks before it.

@@ -46,8 +46,12 @@ func (c *exportCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	defer opt.Checkpoint.Close() // opened for reading
+	pieces, err := c.pieces(opt)
+	if err != nil {
+		return err
+	}
 	var results []*exporter.Result
-	for _, piece := range c.pieces(opt) {
+	for _, piece := range pieces {
 		res, err := c.export(ctx, piece, to)
 		if err != nil {
 			return err
@@ -65,16 +69,20 @@ func (c *exportCommand) Run(ctx context.Context, to streams) error {
 }
 
 // pieces are the exports that the flags ask for.
-func (c *exportCommand) pieces(opt exporter.Options) []exporter.Options {
+func (c *exportCommand) pieces(opt exporter.Options) ([]exporter.Options, error) {
 	if !c.Head {
-		return []exporter.Options{opt}
+		return []exporter.Options{opt}, nil
+	}
+	cut, err := exporter.HeadRanges(opt.Checkpoint.Config().VocabSize, c.HeadShards)
+	if err != nil {
+		return nil, fmt.Errorf("--head-shards: %w", err)
 	}
 	var all []exporter.Options
-	for i := range c.HeadShards {
-		opt.Head = exporter.Head{Shard: i, Of: c.HeadShards}
+	for i := range cut {
+		opt.Head = exporter.Head{Shard: i, Of: len(cut)}
 		all = append(all, opt)
 	}
-	return all
+	return all, nil
 }
 
 // export exports one piece under a progress bar.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 type gateCommand struct {
 	subjectFlags
+	Head          bool     `help:"With --out: every shard of the LM head, each with a verdict of its own." required:"" xor:"piece"`
 	Verdict       string   `help:"With --package: a new file for the verdict; without it the verdict is printed alone." placeholder:"FILE"`
 	Require       []string `help:"Checks for which not measured is fail." placeholder:"CHECK"`
 	AcceptPartial []string `help:"Check (residency) that may be not measured: a verdict that is partial by it alone exits 0." enum:"residency" placeholder:"CHECK"`
@@ -28,6 +30,7 @@ func (gateCommand) Help() string {
 	return "With --out it judges an export and writes a verdict beside it. With --package it judges one package alone: what needs a record " +
 		"(digests, plan, stored weights) is left out, and nothing is written but --verdict. Functions are told by the T of x, slots by " +
 		"attn_mask, states by name or else by order (keys, then values, of each layer).\n\n" +
+		"With --head the exit code is that of the worst verdict, and --json prints a list.\n\n" +
 		"Exit codes: 0 pass, or an accepted partial; 3 partial: a check was not measured; 1 fail; 2 the run itself broke."
 }
 
@@ -37,34 +40,84 @@ func (c *gateCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	defer closeAll()
-	verdict, err := c.judge(ctx, opt, to)
+	shards, err := c.shards(opt)
 	if err != nil {
 		return err
 	}
-	at, err := c.write(*verdict)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		text, err := manifest.EncodeVerdict(*verdict)
+	var verdicts []*manifest.Verdict
+	for _, shard := range shards {
+		verdict, err := c.judge(ctx, shard, to)
 		if err != nil {
 			return err
 		}
-		if _, err := to.out.Write(text); err != nil {
+		at, err := c.write(*verdict)
+		if err != nil {
 			return err
 		}
-	} else if err := c.print(to.out, verdict, at); err != nil {
+		verdicts = append(verdicts, verdict)
+		if !c.JSON {
+			if err := printVerdict(to.out, verdict, at, c.Verbose); err != nil {
+				return err
+			}
+		}
+	}
+	if c.JSON {
+		err = c.printJSON(to.out, verdicts)
+	} else {
+		err = c.printNext(to.out, worst(verdicts))
+	}
+	if err != nil {
 		return err
 	}
-	return c.exit(verdict, to)
+	return c.exit(worst(verdicts), to)
 }
 
-// print prints a verdict and what to do next.
-func (c *gateCommand) print(w io.Writer, v *manifest.Verdict, at artifacts) error {
-	if err := printVerdict(w, v, at, c.Verbose); err != nil {
-		return err
+// shards are what the flags ask to judge.
+func (c *gateCommand) shards(opt conformance.Options) ([]conformance.Options, error) {
+	if !c.Head {
+		return []conformance.Options{opt}, nil
 	}
-	return c.printNext(w, v)
+	record, err := exporter.ReadRecord(c.Out)
+	if err != nil {
+		return nil, err
+	}
+	if len(record.LMHead) == 0 {
+		return nil, fmt.Errorf("%w: %s: the LM head; run lockstep export --head first", conformance.ErrNoShard, filepath.Join(c.Out, manifest.RecordFile))
+	}
+	var all []conformance.Options
+	for _, h := range record.LMHead {
+		opt.Vocab = exporter.Range{Start: h.Start, End: h.End}
+		all = append(all, opt)
+	}
+	return all, nil
+}
+
+// worst is the verdict that decides the exit code: the first of an error, of a
+// fail, of a partial, of a pass.
+func worst(verdicts []*manifest.Verdict) *manifest.Verdict {
+	for _, r := range []manifest.Result{manifest.Error, manifest.Fail, manifest.Partial} {
+		if i := slices.IndexFunc(verdicts, func(v *manifest.Verdict) bool { return v.Result == r }); i >= 0 {
+			return verdicts[i]
+		}
+	}
+	return verdicts[0]
+}
+
+// printJSON prints the verdict, or with --head the list of them.
+func (c *gateCommand) printJSON(w io.Writer, verdicts []*manifest.Verdict) error {
+	texts := make([]json.RawMessage, len(verdicts))
+	for i, v := range verdicts {
+		text, err := manifest.EncodeVerdict(*v)
+		if err != nil {
+			return err
+		}
+		texts[i] = text
+	}
+	if c.Head {
+		return writeJSON(w, texts)
+	}
+	_, err := w.Write(texts[0])
+	return err
 }
 
 // write keeps a verdict: beside the export, or where it was asked for.
@@ -125,6 +178,7 @@ func (c *gateCommand) exit(v *manifest.Verdict, to streams) error {
 }
 
 func (c *gateCommand) options() (conformance.Options, func(), error) {
+	c.head = c.Head
 	for _, name := range c.Require {
 		if !slices.Contains(conformance.Checks(), name) {
 			return conformance.Options{}, nil, &flagError{"--require", "one of " + strings.Join(conformance.Checks(), ", "), fmt.Sprintf("%q", name)}

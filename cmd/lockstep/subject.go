@@ -15,19 +15,24 @@ type subjectFlags struct {
 	Out        string   `help:"Output directory of an export." required:"" xor:"judged" placeholder:"DIR"`
 	Package    string   `help:"A package that lockstep did not write (X.mlpackage); needs --checkpoint. Its interface must be the graph contract." required:"" xor:"judged" placeholder:"P"`
 	Map        []string `help:"With --package: what it calls an input, the output or a state: x=hidden_in. Repeatable." placeholder:"NAME=OWN"`
-	Layers     string   `help:"Decoder layers of the shard, END excluded." required:"" placeholder:"START:END"`
+	Layers     string   `help:"Decoder layers of the shard, END excluded." required:"" xor:"piece" placeholder:"START:END"`
 	Checkpoint string   `help:"The checkpoint: what the oracle computes from, and what --golden belongs to." placeholder:"PATH"`
 	Golden     string   `help:"Vectors that another implementation computed from this checkpoint, named as in fixtures/golden." placeholder:"FILE"`
 	Plane      string   `help:"What executes the package." default:"reference"`
+
+	head bool // the LM head in place of layers
 }
 
 // options reads what the flags name; what it opened is closed by the function
 // that it returns.
 func (f *subjectFlags) options() (conformance.Options, func(), error) {
 	none := func() {}
-	layers, err := exporter.ParseRange(f.Layers)
-	if err != nil {
-		return conformance.Options{}, none, fmt.Errorf("--layers: %w", err)
+	var layers exporter.Range
+	var err error
+	if !f.head {
+		if layers, err = exporter.ParseRange(f.Layers); err != nil {
+			return conformance.Options{}, none, fmt.Errorf("--layers: %w", err)
+		}
 	}
 	plane, err := openPlane(f.Plane)
 	if err != nil {
@@ -70,6 +75,9 @@ func (f *subjectFlags) names() (map[string]string, error) {
 		}
 		return nil, wantRecord(f.Out)
 	}
+	if f.head {
+		return nil, &flagError{"--package", "--layers beside it", "--head: packages of others are judged as layers"}
+	}
 	if err := wantPackage("--package", f.Package); err != nil {
 		return nil, err
 	}
@@ -100,10 +108,11 @@ func (f *subjectFlags) open(opt conformance.Options) (*conformance.Suite, error)
 	}
 	if f.Golden != "" && !slices.ContainsFunc(suite.Cases(), isGoldenCase) {
 		suite.Close() // opened for reading
-		return nil, &flagError{
-			"--golden " + f.Golden,
-			fmt.Sprintf("hidden states before and after layers %s", opt.Layers), "none of that name; see fixtures/golden for the names",
+		want := "hidden states before and after layers " + f.Layers
+		if f.head {
+			want = "hidden states after the last layer, and logits"
 		}
+		return nil, &flagError{"--golden " + f.Golden, want, "none of that name; see fixtures/golden for the names"}
 	}
 	return suite, nil
 }
@@ -121,7 +130,11 @@ func (f *subjectFlags) arguments(command string) []string {
 			args = append(args, "--map", pair)
 		}
 	}
-	args = append(args, "--layers", f.Layers)
+	if f.head {
+		args = append(args, "--head")
+	} else {
+		args = append(args, "--layers", f.Layers)
+	}
 	if f.Checkpoint != "" {
 		args = append(args, "--checkpoint", f.Checkpoint)
 	}

@@ -20,8 +20,12 @@ type artifacts struct{ pkg, record, verdict string }
 // printVerdict prints what failed first, with its evidence and the command
 // that repeats it, then every check, the figures, and where the artifacts lie.
 func printVerdict(w io.Writer, v *manifest.Verdict, at artifacts, methods bool) error {
-	fmt.Fprintf(w, "gate     layers %d:%d, subject %s, plane %s: %d of %d cases ran\n",
-		v.Shard.Start, v.Shard.End, v.Subject, v.Plane, v.Catalogue.Ran, v.Catalogue.Cases)
+	what := fmt.Sprintf("layers %d:%d", v.Shard.Start, v.Shard.End)
+	if v.Vocab != nil {
+		what = fmt.Sprintf("LM head rows %d:%d", v.Vocab.Start, v.Vocab.End)
+	}
+	fmt.Fprintf(w, "gate     %s, subject %s, plane %s: %d of %d cases ran\n",
+		what, v.Subject, v.Plane, v.Catalogue.Ran, v.Catalogue.Cases)
 	broken := false
 	for _, c := range v.Checks {
 		if c.Result == manifest.Fail || c.Result == manifest.Error {

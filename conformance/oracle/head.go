@@ -80,23 +80,42 @@ func (h *Head) FinalNorm(x []float64) ([]float64, error) {
 // Logits returns one logit per token of the vocabulary from the last layer's
 // hidden states (before the final norm).
 func (h *Head) Logits(ctx context.Context, x []float64) ([]float64, error) {
-	normed, err := h.FinalNorm(x)
+	all, err := h.LogitsOfRows(ctx, [][]float64{x}, 0, h.vocab)
 	if err != nil {
 		return nil, err
 	}
-	logits := make([]float64, 0, h.vocab)
-	step := min(h.vocab, max(1, readBlock/h.hidden))
+	return all[0], nil
+}
+
+// LogitsOfRows returns the logits of several tokens for the rows [start, end) of
+// the vocabulary: one list per token of xs, each the last layer's hidden states.
+// The rows are read once, whatever the number of tokens.
+func (h *Head) LogitsOfRows(ctx context.Context, xs [][]float64, start, end int) ([][]float64, error) {
+	if start < 0 || start >= end || end > h.vocab {
+		return nil, fmt.Errorf("%w: rows [%d,%d) are outside the vocabulary of %d", ErrInput, start, end, h.vocab)
+	}
+	normed := make([][]float64, len(xs))
+	for i, x := range xs {
+		var err error
+		if normed[i], err = h.FinalNorm(x); err != nil {
+			return nil, err
+		}
+	}
+	logits := make([][]float64, len(xs))
+	step := min(end-start, max(1, readBlock/h.hidden))
 	buf := make([]float32, step*h.hidden)
-	for row := 0; row < h.vocab; row += step {
+	for row := start; row < end; row += step {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		n := min(step, h.vocab-row)
+		n := min(step, end-row)
 		block := matrix{rows: n, cols: h.hidden, data: buf[:n*h.hidden]}
 		if err := h.logit.ReadRows(block.data, row); err != nil {
 			return nil, err
 		}
-		logits = append(logits, block.times(normed)...)
+		for i := range normed {
+			logits[i] = append(logits[i], block.times(normed[i])...)
+		}
 	}
 	return logits, nil
 }
