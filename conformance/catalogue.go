@@ -7,17 +7,18 @@ import (
 	"lockstep/exporter"
 )
 
-// Catalogue lists the cases of a shard for a recipe and hidden size. golden
-// says whether golden vectors are at hand. Each list is deterministic.
-func Catalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
-	return catalogue(rec, hidden, golden)
+// Catalogue lists the cases of a shard of that many layers for a recipe and
+// hidden size. golden says whether golden vectors are at hand. Each list is
+// deterministic.
+func Catalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
+	return catalogue(rec, layers, hidden, golden)
 }
 
-func catalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
+func catalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
 	return slices.Concat(
 		packageCases(),
 		lintCases(hidden),
-		oracleCases(rec, rec.Precision, golden, weightCases()),
+		oracleCases(rec, layers, rec.Precision, golden, weightCases()),
 		parityCases(rec),
 		residencyCases(rec),
 	)

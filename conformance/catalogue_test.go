@@ -18,22 +18,27 @@ func TestCatalogue(t *testing.T) {
 	g := goldie.New(t, goldie.WithFixtureDir("../golden"), goldie.WithNameSuffix(".txt"))
 	nano := exporter.DefaultRecipe()
 	nano.Slots = 256
+	ofHead := func(rec exporter.Recipe, _, hidden int, golden bool) []Case {
+		return HeadCatalogue(rec, hidden, golden)
+	}
 	for _, c := range []struct {
 		name   string
-		list   func(rec exporter.Recipe, hidden int, golden bool) []Case
+		list   func(rec exporter.Recipe, layers, hidden int, golden bool) []Case
 		rec    exporter.Recipe
+		layers int
 		hidden int
 		golden bool
 	}{
-		{"catalogue_nano", Catalogue, nano, 128, true},
-		{"catalogue_real", Catalogue, exporter.DefaultRecipe(), 3072, false},
-		{"catalogue_head_nano", HeadCatalogue, nano, 128, true},
-		{"catalogue_head_real", HeadCatalogue, exporter.DefaultRecipe(), 3072, false},
-		{"catalogue_foreign", ForeignCatalogue, exporter.Recipe{Slots: 64, Rows: []int{1, 4}, Precision: fewBits}, 3072, true},
-		{"catalogue_foreign_unread", ForeignCatalogue, exporter.Recipe{}, 3072, false},
+		{"catalogue_nano", Catalogue, nano, 2, 128, true},
+		{"catalogue_real", Catalogue, exporter.DefaultRecipe(), 2, 3072, false},
+		{"catalogue_real_20", Catalogue, exporter.DefaultRecipe(), 20, 3072, false},
+		{"catalogue_head_nano", ofHead, nano, 2, 128, true},
+		{"catalogue_head_real", ofHead, exporter.DefaultRecipe(), 2, 3072, false},
+		{"catalogue_foreign", ForeignCatalogue, exporter.Recipe{Slots: 64, Rows: []int{1, 4}, Precision: fewBits}, 2, 3072, true},
+		{"catalogue_foreign_unread", ForeignCatalogue, exporter.Recipe{}, 2, 3072, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cases := c.list(c.rec, c.hidden, c.golden)
+			cases := c.list(c.rec, c.layers, c.hidden, c.golden)
 			seen := map[string]bool{}
 			var text strings.Builder
 			fmt.Fprintf(&text, "digest %s\ncases %d\n", CatalogueDigest(cases), len(cases))

@@ -59,7 +59,7 @@ func newForeignSuite(opt Options) (*Suite, error) {
 	if s.files, s.foreignErr = mlpackage.Open(opt.Package); s.foreignErr == nil {
 		s.foreign, s.recipe, s.foreignErr = readForeign(s.files.Model, cfg, opt.Layers.Len(), opt.Names)
 	}
-	s.cases = foreignCatalogue(s.recipe, s.record.Model.Dims.Hidden, hasGolden(opt.Golden, opt.Layers))
+	s.cases = foreignCatalogue(s.recipe, opt.Layers.Len(), s.record.Model.Dims.Hidden, hasGolden(opt.Golden, opt.Layers))
 	return s, nil
 }
 
@@ -128,11 +128,11 @@ func readForeign(m *mlpackage.Model, cfg checkpoint.Config, layers int, given ma
 // ForeignCatalogue lists the cases of a package without a record, whose slots,
 // rows and precision rec has. Without rows, as of a package that could not be
 // read, one case stands for each check that needs to know them.
-func ForeignCatalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
-	return foreignCatalogue(rec, hidden, golden)
+func ForeignCatalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
+	return foreignCatalogue(rec, layers, hidden, golden)
 }
 
-func foreignCatalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
+func foreignCatalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
 	known := slices.Concat(foreignPackageCases(), lintCases(hidden))
 	if len(rec.Rows) == 0 {
 		for _, check := range []string{CheckOracle, CheckParity, CheckResidency} {
@@ -143,9 +143,9 @@ func foreignCatalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
 		}
 		return known
 	}
-	oracle := oracleCases(rec, rec.Precision, golden, nil)
+	oracle := oracleCases(rec, layers, rec.Precision, golden, nil)
 	if rec.Precision != exporter.FP16 {
-		oracle = oracleCases(rec, exporter.FP16, golden, compressedWeightCases(rec.Precision))
+		oracle = oracleCases(rec, layers, exporter.FP16, golden, compressedWeightCases(rec.Precision))
 	}
 	return slices.Concat(known, oracle, parityCases(rec), residencyCases(rec))
 }

@@ -20,6 +20,7 @@ import (
 // it; the settings are those of TestTail.
 func TestHead(t *testing.T) {
 	s := newSubject(t)
+	s.wantWhole(t)
 	for _, rows := range s.exportHead(t, exporter.DefaultHeadShards) {
 		t.Run("rows"+rows.String(), func(t *testing.T) { judgeShard(t, s.headOptions(rows), s.dir) })
 	}

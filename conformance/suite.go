@@ -123,7 +123,7 @@ func NewSuite(opt Options) (*Suite, error) {
 	if s.head {
 		s.cases = headCatalogue(s.recipe, dims.Hidden, hasGoldenLogits(opt.Golden, dims.Layers))
 	} else {
-		s.cases = catalogue(s.recipe, dims.Hidden, hasGolden(opt.Golden, opt.Layers))
+		s.cases = catalogue(s.recipe, opt.Layers.Len(), dims.Hidden, hasGolden(opt.Golden, opt.Layers))
 	}
 	return s, nil
 }

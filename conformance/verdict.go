@@ -30,12 +30,12 @@ func Fresh(v manifest.Verdict, r manifest.Record) error {
 	if err != nil {
 		return err
 	}
-	list := catalogue
-	if v.Vocab != nil {
-		list = headCatalogue
-	}
 	known := func(golden bool) bool {
-		return CatalogueDigest(list(rec, r.Model.Dims.Hidden, golden)) == v.Catalogue.Digest
+		cases := catalogue(rec, v.Shard.End-v.Shard.Start, r.Model.Dims.Hidden, golden)
+		if v.Vocab != nil {
+			cases = headCatalogue(rec, r.Model.Dims.Hidden, golden)
+		}
+		return CatalogueDigest(cases) == v.Catalogue.Digest
 	}
 	if !known(false) && !known(true) {
 		return fmt.Errorf("its catalogue %s is not this program's", v.Catalogue.Digest)

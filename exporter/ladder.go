@@ -62,7 +62,7 @@ func (e *export) climb(old *manifest.Record) error {
 		if smaller.Len() == e.Layers.Len() {
 			break
 		}
-		if err := e.passed(old, smaller); err != nil {
+		if err := e.passed(old, layersPart(smaller)); err != nil {
 			return fmt.Errorf("%w: layers %s wait for layers %s: %w", ErrLadder, e.Layers, smaller, err)
 		}
 	}
@@ -77,13 +77,37 @@ func rangeList(rs []Range) string {
 	return strings.Join(texts, ", ")
 }
 
-// passed reports why a smaller shard does not count as passed.
-func (e *export) passed(old *manifest.Record, layers Range) error {
-	recorded := findShard(old, layers)
+// Passed reports why the piece that opt names does not count as passed in its
+// directory, by the rule that the ladder has for smaller shards; nil if it does.
+// A wrapped ErrLadder says that it has not passed yet. Nothing judges the
+// embedding: it has passed when it is recorded.
+func Passed(opt Options) error {
+	opt = opt.withDefaults()
+	p, err := opt.part(opt.Checkpoint.Config())
+	if err != nil {
+		return err
+	}
+	old, err := readRecord(opt.FS, opt.Dir)
+	if err != nil {
+		return err
+	}
+	e := &export{Options: opt}
+	if err := e.passed(old, p); err != nil {
+		return fmt.Errorf("%w: %s have not passed: %w", ErrLadder, p, err)
+	}
+	return nil
+}
+
+// passed reports why a recorded piece does not count as passed.
+func (e *export) passed(old *manifest.Record, p part) error {
+	recorded := findPart(old, p)
 	if recorded == nil {
 		return errors.New("they are not exported yet; export and gate them first")
 	}
-	v, err := newestVerdict(e.FS, e.Dir, layersPart(layers), manifest.PlaneCoreML, recorded.Package.Digest)
+	if p.kind == embeddingFile {
+		return nil
+	}
+	v, err := newestVerdict(e.FS, e.Dir, p, manifest.PlaneCoreML, recorded.Package.Digest)
 	if err != nil {
 		return err
 	}
@@ -93,12 +117,16 @@ func (e *export) passed(old *manifest.Record, layers Range) error {
 	if len(e.AcceptPartial) == 0 {
 		return errors.New("no coreml verdict of their package; gate it on a Mac, or go on with --accept-partial residency")
 	}
-	v, err = newestVerdict(e.FS, e.Dir, layersPart(layers), manifest.PlaneReference, recorded.Package.Digest)
+	v, err = newestVerdict(e.FS, e.Dir, p, manifest.PlaneReference, recorded.Package.Digest)
 	if err != nil {
 		return err
 	}
 	if v == nil {
-		return fmt.Errorf("no verdict of their package; run lockstep gate --out %s --layers %s --checkpoint PATH first", e.Dir, layers)
+		piece := "--layers " + p.Range.String()
+		if p.kind == headShard {
+			piece = "--head"
+		}
+		return fmt.Errorf("no verdict of their package; run lockstep gate --out %s %s --checkpoint PATH first", e.Dir, piece)
 	}
 	return e.judge(v, *old)
 }

@@ -76,14 +76,8 @@ func writeRecord(lock *durable.Lock, r manifest.Record) error {
 	return lock.ReplaceKept(manifest.RecordFile, text)
 }
 
-// findShard is the record's entry of a range of layers, or nil; there may be no
-// record.
-func findShard(r *manifest.Record, layers Range) *manifest.Shard {
-	return findPart(r, layersPart(layers))
-}
-
 // findPart is the record's entry of a piece, in the form of Result.Shard, or
-// nil.
+// nil; there may be no record.
 func findPart(r *manifest.Record, p part) *manifest.Shard {
 	if r == nil {
 		return nil
