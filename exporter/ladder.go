@@ -15,6 +15,9 @@ import (
 // range is not of the layout.
 var ErrLadder = errors.New("the ladder does not allow this export")
 
+// ErrNotPassed means that a piece has no verdict yet that lets the ladder go on.
+var ErrNotPassed = errors.New("not passed")
+
 // VerdictDir is where a directory's verdicts lie.
 const VerdictDir = "verdicts"
 
@@ -79,7 +82,7 @@ func rangeList(rs []Range) string {
 
 // Passed reports why the piece that opt names does not count as passed in its
 // directory, by the rule that the ladder has for smaller shards; nil if it does.
-// A wrapped ErrLadder says that it has not passed yet. Nothing judges the
+// ErrNotPassed, wrapped, says that it has not passed yet. Nothing judges the
 // embedding: it has passed when it is recorded.
 func Passed(opt Options) error {
 	opt = opt.withDefaults()
@@ -93,7 +96,7 @@ func Passed(opt Options) error {
 	}
 	e := &export{Options: opt}
 	if err := e.passed(old, p); err != nil {
-		return fmt.Errorf("%w: %s have not passed: %w", ErrLadder, p, err)
+		return fmt.Errorf("%s: %w: %w", p, ErrNotPassed, err)
 	}
 	return nil
 }

@@ -15,6 +15,9 @@ type exportCommand struct {
 	Layers        string   `help:"Decoder layers of the shard, END excluded." required:"" xor:"piece" placeholder:"START:END"`
 	Head          bool     `help:"The LM head, every shard of it; the ladder does not concern it." required:"" xor:"piece"`
 	Embedding     bool     `help:"The embedding: one file of float16 rows, little-endian, row-major, for the host." required:"" xor:"piece"`
+	All           bool     `help:"The whole model up the ladder: each shard, smallest first, is exported and judged, then the LM head and the embedding. It stops at the first that does not pass; a later run goes on." required:"" xor:"piece"`
+	Golden        string   `help:"With --all: vectors that another implementation computed from this checkpoint, for the gate." placeholder:"FILE"`
+	Plane         string   `help:"With --all: what executes the packages." default:"reference"`
 	Out           string   `help:"Output directory: packages, lockstep.json, verdicts." required:"" placeholder:"DIR"`
 	Name          string   `help:"Model name in package names; by default the checkpoint's." placeholder:"MODEL"`
 	Anchor        []string `help:"Tag and commit that the checkpoint is tied to, for the record; may be repeated." placeholder:"TAG=COMMIT"`
@@ -46,6 +49,9 @@ func (c *exportCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	defer opt.Checkpoint.Close() // opened for reading
+	if c.All {
+		return c.climb(ctx, opt, to)
+	}
 	pieces, err := c.pieces(opt)
 	if err != nil {
 		return err
@@ -139,13 +145,6 @@ func reportOf(record *manifest.Record, res *exporter.Result) (exportReport, erro
 }
 
 func (c *exportCommand) print(to streams, opt exporter.Options, res *exporter.Result) {
-	state := "written"
-	switch {
-	case res.UpToDate:
-		state = "up to date, nothing written"
-	case res.Resumed > 0:
-		state = fmt.Sprintf("written, %s of an earlier run verified and kept", byteCount(res.Resumed))
-	}
 	what, where, digest := "layers "+opt.Layers.String(), "package", res.Shard.Package.Digest
 	switch {
 	case opt.Embedding:
@@ -153,7 +152,7 @@ func (c *exportCommand) print(to streams, opt exporter.Options, res *exporter.Re
 	case opt.Head != exporter.Head{}:
 		what = fmt.Sprintf("LM head rows %d:%d", res.Plan.Start, res.Plan.End)
 	}
-	fmt.Fprintf(to.out, "export   %s, %d bytes (%s): %s\n", what, res.Plan.Bytes, byteCount(res.Plan.Bytes), state)
+	fmt.Fprintf(to.out, "export   %s, %d bytes (%s): %s\n", what, res.Plan.Bytes, byteCount(res.Plan.Bytes), stateOf(res))
 	fmt.Fprintf(to.out, "%s  %s\n", where, res.Dir)
 	fmt.Fprintf(to.out, "digest   %s\n", digest)
 	fmt.Fprintf(to.out, "record   %s\n", res.Record)
@@ -181,8 +180,14 @@ func (c *exportCommand) options() (exporter.Options, error) {
 	if err != nil {
 		return exporter.Options{}, err
 	}
+	if c.Golden != "" && !c.All {
+		return exporter.Options{}, &flagError{"--golden", "--all beside it; lockstep gate takes it, too", "none"}
+	}
+	if c.All && c.OffLadder {
+		return exporter.Options{}, &flagError{"--off-ladder", "a range of layers beside it", "--all, which is the ladder"}
+	}
 	var layers exporter.Range
-	if !c.Head && !c.Embedding {
+	if !c.Head && !c.Embedding && !c.All {
 		if layers, err = exporter.ParseRange(c.Layers); err != nil {
 			return exporter.Options{}, fmt.Errorf("--layers: %w", err)
 		}

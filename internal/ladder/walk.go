@@ -108,7 +108,7 @@ func (w Walk) Run(ctx context.Context) error {
 		}
 		for j, p := range group {
 			v, err := w.Judge(ctx, p)
-			if errors.Is(err, exporter.ErrLadder) {
+			if errors.Is(err, exporter.ErrNotPassed) {
 				return &Stopped{At: p, Missing: pieces[i+j:], Verdict: v, Reason: err}
 			}
 			if err != nil {
@@ -141,8 +141,7 @@ func (w Walk) export(ctx context.Context, p Piece) error {
 }
 
 // Climb exports a piece and judges it, unless a fresh verdict stands that lets
-// the ladder go on. An error that wraps exporter.ErrLadder says that it has not
-// passed.
+// the ladder go on. An error that wraps exporter.ErrNotPassed says that it has not.
 func (w Walk) Climb(ctx context.Context, p Piece) error {
 	if err := w.export(ctx, p); err != nil {
 		return err
@@ -153,8 +152,8 @@ func (w Walk) Climb(ctx context.Context, p Piece) error {
 
 // Judge judges an exported piece, unless a fresh verdict stands that lets the
 // ladder go on, and writes the verdict. It returns the verdict that it made, if
-// any, and an error that wraps exporter.ErrLadder where the piece has not
-// passed.
+// any, and an error that wraps exporter.ErrNotPassed where the piece has
+// not.
 func (w Walk) Judge(ctx context.Context, p Piece) (*manifest.Verdict, error) {
 	opt := w.options(p)
 	err := exporter.Passed(opt)
@@ -162,7 +161,7 @@ func (w Walk) Judge(ctx context.Context, p Piece) (*manifest.Verdict, error) {
 		w.judged(p, Judgement{})
 		return nil, nil
 	}
-	if !errors.Is(err, exporter.ErrLadder) {
+	if !errors.Is(err, exporter.ErrNotPassed) {
 		return nil, err
 	}
 	gate := w.Gate
