@@ -1,0 +1,69 @@
+package mutant_test
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/sebdah/goldie/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"lockstep/conformance"
+	"lockstep/conformance/mutant"
+	"lockstep/coreml/reference"
+	"lockstep/exporter"
+	"lockstep/fixtures"
+	"lockstep/internal/checkpoint"
+	"lockstep/manifest"
+)
+
+// headBase exports nano's LM head in four shards; the second is judged.
+func headBase(t *testing.T) mutant.Base {
+	t.Helper()
+	ck, err := checkpoint.Open(fixtures.Nano())
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, ck.Close()) })
+	golden, err := fixtures.Golden()
+	require.NoError(t, err)
+	rec := exporter.DefaultRecipe()
+	rec.Slots = 256
+	b := mutant.Base{
+		Source: fixtures.Nano(), Golden: golden, Plane: reference.Plane{},
+		Export: exporter.Options{
+			Checkpoint: ck, Dir: filepath.Join(t.TempDir(), "base"), Layout: exporter.DefaultLayout(), Recipe: rec, Name: "nano",
+		},
+	}
+	for i := range 4 {
+		b.Export.Head = exporter.Head{Shard: i, Of: 4}
+		_, err = exporter.Export(context.Background(), b.Export)
+		require.NoError(t, err)
+	}
+	b.Export.Head.Shard = 1
+	return b
+}
+
+// TestHeadMutantsAreKilled runs every mutant of an LM head shard through the
+// gate; each must be killed by what it names, and the matrix is golden.
+func TestHeadMutantsAreKilled(t *testing.T) {
+	b := headBase(t)
+	sound, err := mutant.SoundHead(context.Background(), b)
+	require.NoError(t, err)
+	catalogue := mutant.HeadCatalogue()
+	kills := make([]*mutant.Kill, len(catalogue))
+	for i, m := range catalogue {
+		t.Run(m.Name, func(t *testing.T) {
+			kill, err := mutant.RunHead(context.Background(), b, m, filepath.Join(t.TempDir(), "mutant"))
+			require.NoError(t, err)
+			kills[i] = kill
+			assert.True(t, kill.KilledBy(m.KilledBy), "%s must be killed by %s, not by %v: %v", m.Name, m.KilledBy, kill.Killers(), kill.Failed)
+			assert.Equal(t, manifest.Fail, kill.Verdict.Result)
+		})
+	}
+	if slices.Contains(kills, nil) {
+		return // a filter, or a failure above
+	}
+	matrix := mutant.Matrix{Columns: conformance.Checks(), Kills: append([]*mutant.Kill{sound}, kills...)}
+	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "kill_matrix_head", []byte(matrix.Text()))
+}
