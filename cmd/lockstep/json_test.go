@@ -12,14 +12,25 @@ import (
 )
 
 // invoke runs a command line that must succeed and decodes what it prints.
-func invoke(t *testing.T, args ...string) map[string]any {
+func invoke(t *testing.T, args ...string) (doc map[string]any) {
+	t.Helper()
+	invokeInto(t, &doc, args)
+	return doc
+}
+
+// invokeList is invoke of a command that prints a list.
+func invokeList(t *testing.T, args ...string) (doc []any) {
+	t.Helper()
+	invokeInto(t, &doc, args)
+	return doc
+}
+
+func invokeInto(t *testing.T, doc any, args []string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	require.Equal(t, exitPass, run(args, streams{&out, &errs}), errs.String())
 	assert.Empty(t, errs.String())
-	var doc map[string]any
-	require.NoError(t, json.Unmarshal(out.Bytes(), &doc), "one JSON document and nothing else")
-	return doc
+	require.NoError(t, json.Unmarshal(out.Bytes(), doc), "one JSON document and nothing else")
 }
 
 // keys wants exactly these keys of an object.
@@ -79,6 +90,27 @@ func TestJSON(t *testing.T) {
 	again := invoke(t, "export", "--checkpoint", nano, "--layers", "30:32", "--out", out, "--slots", "256", "--json")
 	assert.Equal(t, true, again["up_to_date"])
 	assert.Equal(t, export["shard"], again["shard"])
+
+	heads := invokeList(t, "export", "--checkpoint", nano, "--head", "--head-shards", "3", "--out", out, "--slots", "256", "--json")
+	require.Len(t, heads, 3)
+	head := keys(t, "export[1]", heads[1], "package", "record", "up_to_date", "resumed_bytes", "lm_head")
+	assert.EqualValues(t, 85, head["lm_head"].(map[string]any)["start"])
+	verdicts := invokeList(t, "gate", "--head", "--out", out, "--checkpoint", nano, "--accept-partial", "residency", "--json")
+	require.Len(t, verdicts, 3)
+	assert.Equal(t, map[string]any{"start": 170.0, "end": 256.0}, verdicts[2].(map[string]any)["vocab"])
+
+	all := keys(t, "export --all", invoke(t, "export", "--checkpoint", nano, "--all", "--head-shards", "3", "--out", out, "--slots", "256", "--accept-partial", "residency", "--json"),
+		"record", "complete", "steps", "stopped", "missing", "next")
+	assert.Equal(t, true, all["complete"])
+	steps := all["steps"].([]any)
+	require.Len(t, steps, 8)
+	keys(t, "export --all.steps[0]", steps[0], "piece", "package", "bytes", "up_to_date", "resumed_bytes", "judged", "result", "verdict")
+	for i, made := range []bool{false, true, true, true, false, false, false, true} {
+		assert.Equal(t, !made, steps[i].(map[string]any)["up_to_date"], "step %d", i)
+	}
+	embedding := keys(t, "export --embedding", invoke(t, "export", "--checkpoint", nano, "--embedding", "--out", out, "--slots", "256", "--json"),
+		"package", "record", "up_to_date", "resumed_bytes", "embedding")
+	assert.EqualValues(t, 256, embedding["embedding"].(map[string]any)["rows"])
 
 	inspect := keys(t, "inspect", invoke(t, "inspect", "--json", export["package"].(string)),
 		"spec_version", "functions", "default_function", "weight_bytes", "blobs")

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/sebdah/goldie/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -65,5 +64,5 @@ func TestHeadMutantsAreKilled(t *testing.T) {
 		return // a filter, or a failure above
 	}
 	matrix := mutant.Matrix{Columns: conformance.Checks(), Kills: append([]*mutant.Kill{sound}, kills...)}
-	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "kill_matrix_head", []byte(matrix.Text()))
+	goldenMatrix(t, "kill_matrix_head", matrix)
 }
