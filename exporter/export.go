@@ -74,9 +74,9 @@ func (noProgress) End()                {}
 // or package than the one to be exported.
 var ErrConflict = errors.New("the output directory holds something else")
 
-// Export writes one shard's package, or the embedding, and its record. It checks everything that
-// can be checked before the first byte: config, range, the directory's record,
-// ladder, disk. What is killed on the way goes on in the next run with the same
+// Export writes one shard's package, or the embedding, and its record. It checks
+// everything that can be checked before the first byte: config, range, the
+// directory's record, ladder, disk. What is killed on the way goes on in the next run with the same
 // options.
 func Export(ctx context.Context, opt Options) (*Result, error) {
 	opt = opt.withDefaults()
@@ -298,13 +298,12 @@ func (s *partialFileSink) Close() error {
 // work of a run that was killed between the package and its record, or a
 // stranger. The bytes decide.
 func (e *export) sink(lock *durable.Lock) (sink, error) {
-	single := e.shard.kind == embeddingFile
+	single, want := e.shard.kind == embeddingFile, "a directory"
+	if single {
+		want = "a file"
+	}
 	switch standing, err := e.FS.Stat(e.packageDir()); {
-	case err == nil && single != standing.Regular:
-		want := "a directory"
-		if single {
-			want = "a file"
-		}
+	case err == nil && (single && !standing.Regular || !single && !standing.Dir):
 		return nil, fmt.Errorf("%w: %s is not %s; move it away or use another --out", ErrConflict, e.packageDir(), want)
 	case err == nil:
 		return &standingSink{fs: e.FS, dir: e.root(), planned: e.plan.Files, single: single}, nil

@@ -252,6 +252,22 @@ func TestHeadConflicts(t *testing.T) {
 	assert.True(t, bytes.Equal(damaged, left))
 }
 
+// TestEmbeddingNameTaken: a directory at the file's name, and a file at a
+// package's.
+func TestEmbeddingNameTaken(t *testing.T) {
+	table := embeddingOptions(t, t.TempDir())
+	require.NoError(t, os.Mkdir(filepath.Join(table.Dir, exporter.EmbeddingName("nano")), 0o700))
+	_, err := exporter.Export(context.Background(), table)
+	require.ErrorIs(t, err, exporter.ErrConflict)
+	assert.ErrorContains(t, err, "is not a file")
+
+	head := headOptions(t, t.TempDir(), 1)[0]
+	require.NoError(t, os.WriteFile(filepath.Join(head.Dir, "nano_head0_256_int8.mlpackage"), nil, 0o600))
+	_, err = exporter.Export(context.Background(), head)
+	require.ErrorIs(t, err, exporter.ErrConflict)
+	assert.ErrorContains(t, err, "is not a directory")
+}
+
 // TestHeadOfAnotherFineTune: a directory without layers is told apart by its LM
 // head, or by its embedding.
 func TestHeadOfAnotherFineTune(t *testing.T) {

@@ -122,8 +122,11 @@ func NewPlan(cfg checkpoint.Config, model string, layout Layout, rec Recipe, hea
 		p.LMHead = append(p.LMHead, sp)
 	}
 	sp, err := add(embeddingPart(cfg))
+	if err != nil {
+		return nil, err
+	}
 	p.Embedding = &sp
-	return p, err
+	return p, nil
 }
 
 // PlanShard sizes one package.
