@@ -76,8 +76,8 @@ var ErrConflict = errors.New("the output directory holds something else")
 
 // Export writes one shard's package, or the embedding, and its record. It checks
 // everything that can be checked before the first byte: config, range, the
-// directory's record, ladder, disk. What is killed on the way goes on in the next run with the same
-// options.
+// directory's record, ladder, disk. What is killed on the way goes on in the
+// next run with the same options.
 func Export(ctx context.Context, opt Options) (*Result, error) {
 	opt = opt.withDefaults()
 	e, err := newExport(opt)
