@@ -152,7 +152,7 @@ func TestSchemasAcceptSamples(t *testing.T) {
 	assert.NoError(t, d.decode(text))
 
 	v := sampleVerdict()
-	v.Shard, v.Vocab = manifest.LayerRange{}, &manifest.VocabRange{Start: 64, End: 128}
+	v.Shard, v.Vocab, v.Ranges = manifest.LayerRange{}, &manifest.VocabRange{Start: 64, End: 128}, nil
 	text, err = manifest.EncodeVerdict(v)
 	require.NoError(t, err)
 	d = verdictDocument(t)

@@ -87,7 +87,7 @@ func (c *exportCommand) gateOptions(opt exporter.Options) (conformance.Options, 
 		return conformance.Options{}, err
 	}
 	gate := conformance.Options{Plane: plane, Lockstep: version()}
-	if gate.Subject, err = baseName(c.Checkpoint); err != nil {
+	if gate.Subject, err = checkpointName(c.Checkpoint); err != nil {
 		return gate, err
 	}
 	if c.Golden != "" {
@@ -102,11 +102,11 @@ func (c *exportCommand) gateOptions(opt exporter.Options) (conformance.Options, 
 
 // gateAgain is the gate command of a piece.
 func (c *exportCommand) gateAgain(p ladder.Piece) *gateCommand {
-	gate := &gateCommand{Out: c.Out, Checkpoint: c.Checkpoint, Golden: c.Golden, Plane: c.Plane, AcceptPartial: c.AcceptPartial}
-	if gate.Head = p.Head != (exporter.Head{}); !gate.Head {
-		gate.Layers = p.Layers.String()
+	of := subjectFlags{Out: c.Out, Checkpoint: c.Checkpoint, Golden: c.Golden, Plane: c.Plane}
+	if of.head = p.Head != (exporter.Head{}); !of.head {
+		of.Layers = p.Layers.String()
 	}
-	return gate
+	return &gateCommand{subjectFlags: of, Head: of.head, AcceptPartial: c.AcceptPartial}
 }
 
 // judged fills in what came of judging a piece.
