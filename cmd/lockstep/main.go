@@ -32,6 +32,7 @@ type cli struct {
 	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict."`
 	Ranges  rangesCommand  `cmd:"" help:"Show how large every value of a shard becomes, and its headroom to float16's largest."`
 	Bisect  bisectCommand  `cmd:"" help:"Cut a shard by layer, then by op, to the first value that differs between two packages, a block and singles, or a package and the oracle."`
+	Prove   proveCommand   `cmd:"" help:"Prove, without weights, that a block keeps step with single tokens."`
 	Run     runCommand     `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
 	Inspect inspectCommand `cmd:"" help:"Show what is in a package."`
 

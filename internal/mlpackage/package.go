@@ -39,7 +39,27 @@ func Open(dir string) (*Package, error) {
 	return p, nil
 }
 
+// OpenModel reads manifest and model of the package directory dir. The weight
+// file is not looked at and may be absent.
+func OpenModel(dir string) (*Model, error) {
+	p := &Package{Dir: dir}
+	if err := p.openModel(); err != nil {
+		return nil, fmt.Errorf("package %s: %w", filepath.Base(dir), err)
+	}
+	return p.Model, nil
+}
+
 func (p *Package) open() error {
+	if err := p.openModel(); err != nil {
+		return err
+	}
+	if !p.Manifest.Has(WeightsItem) {
+		return nil
+	}
+	return p.openWeights()
+}
+
+func (p *Package) openModel() error {
 	text, err := p.read(ManifestPath, MaxManifestBytes)
 	if err != nil {
 		return err
@@ -54,13 +74,8 @@ func (p *Package) open() error {
 	if err != nil {
 		return err
 	}
-	if p.Model, err = DecodeModel(data); err != nil {
-		return err
-	}
-	if !p.Manifest.Has(WeightsItem) {
-		return nil
-	}
-	return p.openWeights()
+	p.Model, err = DecodeModel(data)
+	return err
 }
 
 // openWeights maps the weight file. The manifest lists its directory, which
