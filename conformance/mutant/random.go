@@ -45,15 +45,19 @@ var errNoSite = errors.New("nothing to rewrite here")
 // operand, axis, permutation, slice bound, constant or op type, in one function
 // or in all.
 func RandomProgram(ctx context.Context, base Base, seed, dir string) (*Trial, error) {
+	return try(ctx, base, dir, func(s *specimen) (string, error) { return Rewire(seed, s.model.Program) })
+}
+
+// Rewire makes one such rewrite of p, drawn by the seed's name, and says what it
+// changed. What comes of it need not be a valid program.
+func Rewire(seed string, p *mil.Program) (string, error) {
 	rng := named(seed)
-	return try(ctx, base, dir, func(s *specimen) (string, error) {
-		for {
-			what, err := rewrite(rng, s)
-			if !errors.Is(err, errNoSite) {
-				return what, err
-			}
+	for {
+		what, err := rewrite(rng, p)
+		if !errors.Is(err, errNoSite) {
+			return what, err
 		}
-	})
+	}
 }
 
 // RandomBit draws one bit of model.mlmodel or weight.bin to flip before the
@@ -119,8 +123,8 @@ func try(ctx context.Context, base Base, dir string, seed func(*specimen) (strin
 }
 
 // rewrite changes one thing at a random place and says what.
-func rewrite(rng *rand.Rand, s *specimen) (string, error) {
-	fs := s.model.Program.Functions
+func rewrite(rng *rand.Rand, p *mil.Program) (string, error) {
+	fs := p.Functions
 	f := fs[rng.IntN(len(fs))]
 	o := f.Ops[rng.IntN(len(f.Ops))]
 	only := fs
