@@ -12,25 +12,27 @@ import (
 
 // The judged checks of a shard, in the order in which they are decided.
 const (
-	CheckPackage   = "package"
-	CheckLint      = "lint"
-	CheckOracle    = "oracle"
-	CheckParity    = "parity"
-	CheckResidency = "residency"
+	CheckPackage     = "package"
+	CheckLint        = "lint"
+	CheckEquivalence = "equivalence"
+	CheckOracle      = "oracle"
+	CheckParity      = "parity"
+	CheckResidency   = "residency"
 )
 
 // dependencies are the checks without which a check means nothing.
 var dependencies = map[string][]string{
-	CheckPackage:   {},
-	CheckLint:      {CheckPackage},
-	CheckOracle:    {CheckPackage},
-	CheckParity:    {CheckPackage},
-	CheckResidency: {CheckPackage},
+	CheckPackage:     {},
+	CheckLint:        {CheckPackage},
+	CheckEquivalence: {CheckPackage},
+	CheckOracle:      {CheckPackage},
+	CheckParity:      {CheckPackage},
+	CheckResidency:   {CheckPackage},
 }
 
 // checkOrder lists the checks as verdicts do.
 func checkOrder() []string {
-	return []string{CheckPackage, CheckLint, CheckOracle, CheckParity, CheckResidency}
+	return []string{CheckPackage, CheckLint, CheckEquivalence, CheckOracle, CheckParity, CheckResidency}
 }
 
 // Case is one judged observation.

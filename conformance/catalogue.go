@@ -18,6 +18,7 @@ func catalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
 	return slices.Concat(
 		packageCases(),
 		lintCases(hidden),
+		equivalenceCases(rec.Rows, rec.Slots),
 		oracleCases(rec, layers, rec.Precision, golden, weightCases()),
 		parityCases(rec),
 		residencyCases(rec),

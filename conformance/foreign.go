@@ -135,7 +135,7 @@ func ForeignCatalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Ca
 func foreignCatalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
 	known := slices.Concat(foreignPackageCases(), lintCases(hidden))
 	if len(rec.Rows) == 0 {
-		for _, check := range []string{CheckOracle, CheckParity, CheckResidency} {
+		for _, check := range []string{CheckEquivalence, CheckOracle, CheckParity, CheckResidency} {
 			known = append(known, Case{
 				Check: check, Name: "functions", Description: "the package's functions and slots are known, so that they can be judged",
 				run: func(_ context.Context, s *Suite) Outcome { return broken(s.foreignErr) },
@@ -147,7 +147,7 @@ func foreignCatalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Ca
 	if rec.Precision != exporter.FP16 {
 		oracle = oracleCases(rec, layers, exporter.FP16, golden, compressedWeightCases(rec.Precision))
 	}
-	return slices.Concat(known, oracle, parityCases(rec), residencyCases(rec))
+	return slices.Concat(known, equivalenceCases(rec.Rows, rec.Slots), oracle, parityCases(rec), residencyCases(rec))
 }
 
 // foreignPackageCases are the package's cases that need no record.

@@ -22,6 +22,7 @@ func headCatalogue(rec exporter.Recipe, hidden int, golden bool) []Case {
 		packageCases(),
 		coverageCases(),
 		headLintCases(hidden),
+		equivalenceCases(rec.Rows, 0),
 		headOracleCases(rec, golden),
 		headParityCases(rec),
 		residencyCases(rec),

@@ -89,7 +89,7 @@ func TestHeadFunctions(t *testing.T) {
 		verdict, err := conformance.Run(context.Background(), s.headOptions(s.exportHead(t, 1)[0]), nil)
 		require.NoError(t, err)
 		requireResults(t, map[string]manifest.Result{
-			conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+			conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
 			conformance.CheckParity: tt.parity, conformance.CheckResidency: manifest.NotMeasured,
 		}, verdict)
 	}
@@ -125,7 +125,7 @@ func TestHeadRecipes(t *testing.T) {
 				t.Parallel()
 				s := nanoSubject(t, precision, norm)
 				want := map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
 					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
 				}
 				if norm == exporter.Prescaled {

@@ -67,7 +67,7 @@ func TestTailRecipes(t *testing.T) {
 				s := nanoSubject(t, precision, norm)
 				verdict := s.judge(t, tail)
 				want := map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
 					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
 				}
 				if norm == exporter.Prescaled {
@@ -99,7 +99,7 @@ func TestTailModels(t *testing.T) {
 			shards := s.layout.Shards()
 			verdict := s.judge(t, shards[len(shards)-1])
 			requireResults(t, map[string]manifest.Result{
-				conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+				conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
 				conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
 			}, verdict)
 		})
@@ -119,7 +119,7 @@ func TestTailGGUF(t *testing.T) {
 				t.Cleanup(func() { assert.NoError(t, ck.Close()) })
 				s.checkpoint, s.golden = ck, nil
 				requireResults(t, map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
 					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
 				}, s.judge(t, tail))
 			})

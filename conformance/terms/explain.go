@@ -22,6 +22,11 @@ type Difference struct {
 	Block, Single string
 }
 
+// Line is the difference in one line, without the path.
+func (d Difference) Line() string {
+	return fmt.Sprintf("%s: made by %s: it is %s in the block, and %s in the single", d.Where, d.Op, d.Block, d.Single)
+}
+
 // String is the difference in lines, indented by depth.
 func (d Difference) String() string {
 	var b strings.Builder
