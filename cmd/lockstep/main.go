@@ -27,14 +27,15 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Plan    planCommand    `cmd:"" help:"Print the exact size of everything that an export of the model makes, in build order, and what fits on the disk."`
-	Export  exportCommand  `cmd:"" help:"Write a shard as a Core ML package, or the embedding, with its record."`
-	Gate    gateCommand    `cmd:"" help:"Judge an exported shard and write a verdict."`
-	Ranges  rangesCommand  `cmd:"" help:"Show how large every value of a shard becomes, and its headroom to float16's largest."`
-	Bisect  bisectCommand  `cmd:"" help:"Cut a shard by layer, then by op, to the first value that differs between two packages, a block and singles, or a package and the oracle."`
-	Prove   proveCommand   `cmd:"" help:"Prove, without weights, that a block keeps step with single tokens."`
-	Run     runCommand     `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
-	Inspect inspectCommand `cmd:"" help:"Show what is in a package."`
+	Plan     planCommand     `cmd:"" help:"Print the exact size of everything that an export of the model makes, in build order, and what fits on the disk."`
+	Export   exportCommand   `cmd:"" help:"Write a shard as a Core ML package, or the embedding, with its record."`
+	Gate     gateCommand     `cmd:"" help:"Judge an exported shard and write a verdict."`
+	Ranges   rangesCommand   `cmd:"" help:"Show how large every value of a shard becomes, and its headroom to float16's largest."`
+	Bisect   bisectCommand   `cmd:"" help:"Cut a shard by layer, then by op, to the first value that differs between two packages, a block and singles, or a package and the oracle."`
+	Prove    proveCommand    `cmd:"" help:"Prove, without weights, that a block keeps step with single tokens."`
+	Run      runCommand      `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
+	Inspect  inspectCommand  `cmd:"" help:"Show what is in a package."`
+	Generate generateCommand `cmd:"" help:"Decode text with an exported whole model: greedy, speculative or sampled."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"lockstep/coreml/decode"
+	"lockstep/exporter"
+	"lockstep/manifest"
+)
+
+type generateCommand struct {
+	Out       string `help:"Output directory of an export of the whole model: every shard, the LM head, the embedding." required:"" placeholder:"DIR"`
+	Prompt    string `help:"Prompt as text. Byte by byte, for a model whose vocabulary is the 256 bytes." xor:"prompt" required:"" placeholder:"TEXT"`
+	PromptIDs []int  `name:"prompt-ids" help:"Prompt as token ids." xor:"prompt" required:"" placeholder:"ID,..."`
+	Mode      string `help:"greedy: one token a pass. speculative: drafts, verified in blocks; the same tokens." enum:"greedy,speculative" default:"greedy"`
+	MaxNew    int    `help:"Tokens to generate at most." default:"64" placeholder:"N"`
+	Stop      []int  `help:"Token ids that end the text." placeholder:"ID,..."`
+
+	Temperature float64 `help:"Draw tokens at this temperature in place of taking the likeliest; 0 does not." default:"0"`
+	Seed        string  `help:"Names the random numbers of --temperature." default:"0"`
+
+	NGramMax  int `name:"ngram-max" help:"Longest run of last tokens that the draft looks for." default:"3" placeholder:"N"`
+	NGramMin  int `name:"ngram-min" help:"Shortest run that it looks for." default:"1" placeholder:"N"`
+	DraftSize int `help:"Tokens of a draft at most; 0 stands for all that fit the block." default:"0" placeholder:"N"`
+
+	Audit  bool   `help:"Replay the tokens one at a time and report the first that differs."`
+	Verify bool   `help:"Compare every file with the record's digests first."`
+	Plane  string `help:"What executes the packages." default:"reference"`
+	JSON   bool   `name:"json" help:"Print JSON at the end in place of the text."`
+}
+
+// generateReport is generate's JSON.
+type generateReport struct {
+	Prompt []int `json:"prompt"`
+	*decode.Result
+	// Text is what the tokens spell; absent where the vocabulary is not bytes.
+	Text          *string            `json:"text,omitempty"`
+	TokensPerPass *float64           `json:"tokens_per_pass"` // null if not measured
+	Acceptance    *float64           `json:"acceptance"`      // null if not measured
+	Audited       bool               `json:"audited"`
+	Divergence    *decode.Divergence `json:"divergence"`
+}
+
+func (c *generateCommand) Run(ctx context.Context, to streams) error {
+	if err := wantRecord(c.Out); err != nil {
+		return err
+	}
+	record, err := exporter.ReadRecord(c.Out)
+	if err != nil {
+		return err
+	}
+	prompt, err := c.prompt(record)
+	if err != nil {
+		return err
+	}
+	plane, err := openPlane(c.Plane)
+	if err != nil {
+		return err
+	}
+	opt, err := c.options()
+	if err != nil {
+		return err
+	}
+	if c.Verify {
+		if err := decode.VerifyFiles(ctx, c.Out, *record); err != nil {
+			return err
+		}
+	}
+	m, err := decode.Open(ctx, plane, c.Out, *record)
+	if err != nil {
+		return err
+	}
+	report, err := c.generate(ctx, to, m, prompt, opt)
+	return errors.Join(err, m.Close(), c.report(to, report, err))
+}
+
+// byteVocabulary is the vocabulary of models whose tokens are bytes.
+const byteVocabulary = 256
+
+// prompt reads the prompt's tokens.
+func (c *generateCommand) prompt(record *manifest.Record) ([]int, error) {
+	vocab := record.Model.Dims.Vocab
+	if len(c.PromptIDs) > 0 {
+		for _, id := range c.PromptIDs {
+			if id < 0 || id >= vocab {
+				return nil, &flagError{"--prompt-ids", fmt.Sprintf("ids from 0 to %d", vocab-1), strconv.Itoa(id)}
+			}
+		}
+		return c.PromptIDs, nil
+	}
+	if vocab != byteVocabulary {
+		return nil, &flagError{"--prompt", fmt.Sprintf("a model whose tokens are the %d bytes; use --prompt-ids for another", byteVocabulary), fmt.Sprintf("a vocabulary of %d", vocab)}
+	}
+	ids := make([]int, len(c.Prompt))
+	for i := range ids {
+		ids[i] = int(c.Prompt[i])
+	}
+	return ids, nil
+}
+
+func (c *generateCommand) options() (decode.Options, error) {
+	opt := decode.Options{Stop: c.Stop}
+	if c.Temperature != 0 {
+		opt.Sampling = &decode.Sampling{Temperature: c.Temperature, Seed: c.Seed}
+	}
+	draft := decode.NGram{Max: c.NGramMax, Min: c.NGramMin, Size: c.DraftSize}
+	if err := draft.Check(); err != nil {
+		return opt, fmt.Errorf("--ngram-max, --ngram-min, --draft-size: %w", err)
+	}
+	if c.Mode == "speculative" {
+		opt.Draft = draft
+	}
+	return opt, nil
+}
+
+// generate decodes in one-program mode, with the function of most rows, and
+// streams the text. The report is nil if nothing was decoded.
+func (c *generateCommand) generate(ctx context.Context, to streams, m *decode.Model, prompt []int, opt decode.Options) (*generateReport, error) {
+	block, err := c.program(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	session, err := decode.NewSession(block, nil, opt)
+	if err != nil {
+		return nil, err
+	}
+	spelled := block.Size().Vocab == byteVocabulary
+	res, err := session.Generate(ctx, prompt, c.MaxNew, func(t decode.Token) error {
+		if c.JSON || spelled && slices.Contains(c.Stop, t.ID) {
+			return nil
+		}
+		_, err := to.out.Write(spell(t.ID, spelled))
+		return err
+	})
+	if res == nil {
+		return nil, err
+	}
+	report := newGenerateReport(prompt, res, spelled)
+	if err != nil || !c.Audit {
+		return report, err
+	}
+	fresh, err := c.program(ctx, m)
+	if err != nil {
+		return report, err
+	}
+	report.Divergence, err = decode.Audit(ctx, fresh, prompt, res.Tokens, opt.Sampling)
+	report.Audited = err == nil
+	return report, err
+}
+
+// program begins a sequence of the function of most rows.
+func (c *generateCommand) program(ctx context.Context, m *decode.Model) (*decode.Program, error) {
+	cache, err := m.NewCache()
+	if err != nil {
+		return nil, err
+	}
+	return cache.Program(ctx, slices.Max(m.Rows()))
+}
+
+// spell is a token as it is streamed: its byte, or its number and a space.
+func spell(id int, spelled bool) []byte {
+	if spelled {
+		return []byte{byte(id)}
+	}
+	return append(strconv.AppendInt(nil, int64(id), 10), ' ')
+}
+
+func newGenerateReport(prompt []int, res *decode.Result, spelled bool) *generateReport {
+	r := &generateReport{Prompt: prompt, Result: res}
+	if spelled {
+		var text []byte
+		for _, id := range res.IDs() {
+			text = append(text, byte(id))
+		}
+		s := string(text)
+		r.Text = &s
+	}
+	if ratio, ok := res.Stats.TokensPerPass(); ok {
+		r.TokensPerPass = &ratio
+	}
+	if ratio, ok := res.Stats.Acceptance(); ok {
+		r.Acceptance = &ratio
+	}
+	return r
+}
+
+// report prints what came of it. A divergence found by the audit is exit code 1.
+func (c *generateCommand) report(to streams, r *generateReport, failed error) error {
+	if r == nil || failed != nil {
+		return nil
+	}
+	if c.JSON {
+		if err := writeJSON(to.out, r); err != nil {
+			return err
+		}
+	} else {
+		c.print(to, r)
+	}
+	if r.Divergence != nil {
+		return exitCode(exitFail)
+	}
+	return nil
+}
+
+func (c *generateCommand) print(to streams, r *generateReport) {
+	st := r.Stats
+	fmt.Fprintf(to.out, "\n\nended    %s: %d tokens, after a prompt of %d\n", r.Reason, st.Tokens, len(r.Prompt))
+	fmt.Fprintf(to.out, "mode     %s, %s\n", r.Mode, c.Mode)
+	fmt.Fprintf(to.out, "passes   %d for the prompt, %d after it; tokens per pass %s\n", st.PrefillPasses, st.BlockPasses, measured(r.TokensPerPass))
+	fmt.Fprintf(to.out, "drafts   %d tokens, %d accepted; acceptance %s\n", st.Drafted, st.Accepted, measured(r.Acceptance))
+	switch {
+	case r.Divergence != nil:
+		fmt.Fprintf(to.out, "audit    differs: %s\n", r.Divergence)
+	case r.Audited:
+		fmt.Fprintf(to.out, "audit    the same %d tokens, one at a time\n", st.Tokens)
+	}
+}
+
+func measured(ratio *float64) string {
+	if ratio == nil {
+		return "not measured"
+	}
+	return strconv.FormatFloat(*ratio, 'f', 3, 64)
+}
