@@ -28,6 +28,17 @@ tail: build ## Plan, export and gate the tail shard [30,32) of the bundled nano 
 	    --anchor phi4-mini-t4-layer0-pass-2026-04-29=290e3d3 && \
 	$(LOCKSTEP) gate --out $$out --layers 30:32 --checkpoint fixtures/nano --golden $(GOLDEN) --accept-partial residency
 
+demo: build ## Export the whole nano model up the ladder, decode plainly and under drafts, read the held-out text.
+	@out=$(OUT)/demo-$$(cat $(LOCKSTEP) Makefile fixtures/nano/* | cksum | cut -d ' ' -f 1) && \
+	{ $(LOCKSTEP) export --all --checkpoint fixtures/nano --out $$out --slots 256 --accept-partial residency || test $$? = 3; } && \
+	$(GO) run ./internal/demo -model $$out
+
+speculation: ## The whole of TestChain and TestSpeculation: 200 prompts with every draft source, all of the text; prints counts.
+	@mkdir -p $(OUT); status=0; \
+	    LOCKSTEP_LONG=1 $(GO) test -count=1 -timeout 60m -v -run '^Test(Chain|Speculation|DriftingBlocks|OneProgramNeedsItselfAlone)$$' \
+	        ./conformance >$(OUT)/speculation.log 2>&1 || status=1; \
+	    grep -E '^(---|ok|FAIL|panic)|differ|per pass|perplexity|diverged' $(OUT)/speculation.log; exit $$status
+
 test: ## Run the tests through gotestsum, with a JUnit file.
 	@mkdir -p $(OUT)
 	@$(GO) tool gotestsum --format pkgname --junitfile $(OUT)/junit.xml -- -count=1 ./...
@@ -82,4 +93,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail test race lint portable mutants faults fuzz real crosscheck golden proto
+.PHONY: help build tail demo speculation test race lint portable mutants faults fuzz real crosscheck golden proto
