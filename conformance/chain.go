@@ -136,14 +136,15 @@ func NewChainSuite(ctx context.Context, opt ChainOptions) (*ChainSuite, error) {
 	if s.model, err = decode.Open(ctx, s.recorder, opt.Dir, *record); err != nil {
 		return nil, err
 	}
-	s.cases = chainCatalogue(recipe, record.Layout, opt.Prompts)
+	s.cases = ChainCatalogue(recipe, record.Layout, opt.Prompts)
 	return s, nil
 }
 
-// chainCatalogue lists the cases. The list is the same whatever the options
-// leave unmeasured.
-func chainCatalogue(rec exporter.Recipe, layout []int, prompts int) []ChainCase {
-	return slices.Concat(layerCases(rec, layout), logitsCases(rec), greedyCases(rec), perplexityCases(rec), speculationCases(prompts))
+// ChainCatalogue lists the cases of a whole model for a recipe, a layout and so
+// many prompts for each draft source. The list is deterministic, and the same
+// whatever the options leave unmeasured.
+func ChainCatalogue(rec exporter.Recipe, layout []int, prompts int) []ChainCase {
+	return slices.Concat(layerCases(rec, layout), logitsCases(rec), greedyCases(), perplexityCases(rec), speculationCases(prompts))
 }
 
 // Cases lists the catalogue.

@@ -2,12 +2,15 @@ package conformance_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/sebdah/goldie/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +19,7 @@ import (
 	"lockstep/exporter"
 	"lockstep/fixtures"
 	"lockstep/fixtures/synth"
+	"lockstep/internal/checkpoint"
 	"lockstep/manifest"
 )
 
@@ -64,13 +68,23 @@ func heldoutText(t *testing.T) *conformance.Heldout {
 	t.Helper()
 	facts, err := fixtures.GoldenFacts()
 	require.NoError(t, err)
-	h := &conformance.Heldout{Window: 256, NLL: facts.HeldoutNLL, Compared: 1}
-	if long() {
-		h.Compared = 0
-	}
+	h := &conformance.Heldout{Window: 256, NLL: facts.HeldoutNLL}
 	for _, b := range fixtures.Heldout() {
 		h.Tokens = append(h.Tokens, int(b))
 	}
+	return h
+}
+
+// someText is the beginning of the text, with its likelihood by the oracle: two
+// windows, of which one is read in singles. The whole text, whose likelihood
+// another implementation recorded, takes a minute.
+func someText(t *testing.T, ck *checkpoint.Checkpoint) *conformance.Heldout {
+	t.Helper()
+	h := heldoutText(t)
+	h.Tokens, h.Compared = h.Tokens[:2*h.Window], 1
+	var err error
+	h.NLL, err = conformance.OracleNLL(context.Background(), ck, slices.Collect(slices.Chunk(h.Tokens, h.Window)))
+	require.NoError(t, err)
 	return h
 }
 
@@ -85,9 +99,13 @@ func TestChain(t *testing.T) {
 			s.exportWhole(t)
 			golden, err := fixtures.Golden()
 			require.NoError(t, err)
+			text := heldoutText(t)
+			if !long() {
+				text = someText(t, s.checkpoint)
+			}
 			suite, err := conformance.NewChainSuite(context.Background(), conformance.ChainOptions{
-				Dir: s.dir, Plane: s.plane, Checkpoint: s.checkpoint, Golden: golden, Heldout: heldoutText(t),
-				Prompts: 1, NewTokens: 24,
+				Dir: s.dir, Plane: s.plane, Checkpoint: s.checkpoint, Golden: golden, Heldout: text,
+				Prompts: 1, NewTokens: 8,
 			})
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, suite.Close()) })
@@ -96,6 +114,18 @@ func TestChain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestChainCatalogue keeps the list of a whole model's cases under review.
+func TestChainCatalogue(t *testing.T) {
+	var text strings.Builder
+	seen := map[string]bool{}
+	for _, c := range conformance.ChainCatalogue(exporter.DefaultRecipe(), exporter.DefaultLayout(), 2) {
+		assert.False(t, seen[c.ID()], "%s stands twice", c.ID())
+		seen[c.ID()] = true
+		fmt.Fprintf(&text, "%-34s  %s\n", c.ID(), c.Description)
+	}
+	goldie.New(t, goldie.WithFixtureDir("../golden"), goldie.WithNameSuffix(".txt")).Assert(t, "catalogue_chain", []byte(text.String()))
 }
 
 // TestChainWithoutGolden: what has nothing to be held against is not measured,
@@ -146,7 +176,7 @@ func TestSpeculation(t *testing.T) {
 		vocab   int
 	}{
 		{"small", small, 200, nil, 96},
-		{"nano", nano, 12, heldoutText(t), 256},
+		{"nano", nano, 6, heldoutText(t), 256},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			sources := 2
@@ -239,10 +269,10 @@ func TestDriftingBlocks(t *testing.T) {
 	diverged := map[decode.Mode]int{}
 	for i := range driftPrompts {
 		prompt := text[200*i : 200*i+20]
-		truth := generate(t, begin, decode.Options{Mode: singlesAlone}, prompt, 48)
+		truth := generate(t, begin, decode.Options{Mode: singlesAlone}, prompt, 40)
 		for _, opt := range []decode.Options{{Mode: decode.Unguarded}, {Mode: decode.Guarded, Calibration: &calibration}} {
 			opt.Draft = decode.DefaultNGram()
-			res := generate(t, begin, opt, prompt, 48)
+			res := generate(t, begin, opt, prompt, 40)
 			assert.Equal(t, opt.Mode, res.Mode, "the result is labelled")
 			assert.Equal(t, opt.Calibration, res.Calibration)
 			if requireAudit(t, begin, opt.Mode, prompt, res, truth.IDs()) {
@@ -266,18 +296,18 @@ func TestOneProgramNeedsItselfAlone(t *testing.T) {
 	singles := 0
 	for i := range driftPrompts {
 		prompt := text[200*i : 200*i+20]
-		res := generate(t, begin, decode.Options{Draft: decode.DefaultNGram()}, prompt, 48)
-		truth := generate(t, begin, decode.Options{}, prompt, 48)
+		res := generate(t, begin, decode.Options{Draft: decode.DefaultNGram()}, prompt, 40)
+		truth := generate(t, begin, decode.Options{}, prompt, 40)
 		assert.Equal(t, truth.IDs(), res.IDs())
 		assert.False(t, requireAudit(t, begin, decode.OneProgram, prompt, res, truth.IDs()))
-		if !slices.Equal(truth.IDs(), generate(t, begin, decode.Options{Mode: singlesAlone}, prompt, 48).IDs()) {
+		if !slices.Equal(truth.IDs(), generate(t, begin, decode.Options{Mode: singlesAlone}, prompt, 40).IDs()) {
 			singles++
 		}
 	}
 	assert.Positive(t, singles, "the drift must change what the singles' function decides")
 }
 
-const driftPrompts = 4
+const driftPrompts = 3
 
 // singlesAlone stands for decoding with the function of one row from the first
 // token of the prompt on.

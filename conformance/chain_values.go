@@ -274,7 +274,7 @@ func (s *ChainSuite) blockLogits(ctx context.Context, prompt int) Outcome {
 const goldenSequences = 8
 
 // greedyCases hold the greedy choice against golden continuations.
-func greedyCases(exporter.Recipe) []ChainCase {
+func greedyCases() []ChainCase {
 	var cases []ChainCase
 	for i := range goldenSequences {
 		cases = append(cases, ChainCase{

@@ -71,7 +71,7 @@ func (a adversary) Draft(history []int, n int) []int {
 	end := min(len(history)+n, len(a.truth))
 	next := append([]int(nil), a.truth[min(len(history), end):end]...)
 	wrong := func(at int) []int {
-		if at < len(next) {
+		if at >= 0 && at < len(next) {
 			next[at] = (next[at] + 1) % a.vocab
 		}
 		return next

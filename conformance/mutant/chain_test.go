@@ -57,7 +57,7 @@ func soundModel(t *testing.T) conformance.ChainOptions {
 	}
 	text.NLL, err = conformance.OracleNLL(context.Background(), ck, slices.Collect(slices.Chunk(text.Tokens, text.Window)))
 	require.NoError(t, err)
-	return conformance.ChainOptions{Dir: opt.Dir, Plane: reference.Plane{}, Golden: golden, Heldout: text, Prompts: 1, NewTokens: 16}
+	return conformance.ChainOptions{Dir: opt.Dir, Plane: reference.Plane{}, Golden: golden, Heldout: text, Prompts: 1, NewTokens: 12}
 }
 
 // chainRow is a row of the kill matrix: the result of each check, and the kinds

@@ -64,8 +64,8 @@ type Passer interface {
 	Feed(ctx context.Context, pos int, ids []int) error
 }
 
-// pass is p.Pass with its contract checked, counting from what it may trust:
-// the session indexes rows and logits by it.
+// pass is p.Pass with the sizes of its result checked, by which rows and logits
+// are then indexed.
 func pass(ctx context.Context, p Passer, pos int, ids []int) ([][]float32, error) {
 	rows, err := p.Pass(ctx, pos, ids)
 	if err != nil {
