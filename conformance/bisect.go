@@ -150,6 +150,9 @@ func (r *bisector) comparable() error {
 			return fmt.Errorf("%w: want sides that take the same inputs, found %s %d in A and %d in B", ErrBisect, d.what, d.a, d.b)
 		}
 	}
+	if a.recipe.FoldRope != b.recipe.FoldRope {
+		return fmt.Errorf("%w: want sides that take the same inputs, found RoPE's attention factor in the weights of one alone", ErrBisect)
+	}
 	return nil
 }
 

@@ -20,6 +20,7 @@ type oracleSide struct {
 	layers int
 	passes []map[int]map[oracle.Step][]float64 // by pass, then layer counted in the shard
 	cache  *oracle.Cache
+	folded []float32 // what A's weights multiply the rows of qkv by; nil: nothing
 }
 
 // oracleValue says which step of the oracle an exporter's value is.
@@ -36,6 +37,9 @@ func newOracleSide(ctx context.Context, d *side, p passes) (*oracleSide, error) 
 		return nil, err
 	}
 	if o.cache, err = s.seededCache(model, p.seed); err != nil {
+		return nil, err
+	}
+	if o.folded, err = s.foldFactors(); err != nil {
 		return nil, err
 	}
 	for i, row := range p.rows {
@@ -118,6 +122,9 @@ func (o *oracleSide) tensors(name string, shape []int) ([]int, []tensorData) {
 		scaled := make([]float64, len(values))
 		for i, x := range values {
 			scaled[i] = v.factor * x
+			if v.step == oracle.QKV && o.folded != nil {
+				scaled[i] *= float64(o.folded[i])
+			}
 		}
 		out = append(out, tensorData{wide: scaled})
 	}

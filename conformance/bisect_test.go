@@ -181,6 +181,9 @@ func TestBisectAgrees(t *testing.T) {
 	plain := nanoSubject(t, exporter.FP16, exporter.LayerNormConcat)
 	plain.export(t, tail)
 	float16 := sideOf(plain)
+	withFactor := foldedSubject(t, exporter.FP16, 1, 4)
+	withFactor.export(t, tail)
+	folded := sideOf(withFactor)
 	for _, tt := range []struct {
 		name string
 		opt  conformance.BisectOptions
@@ -195,6 +198,8 @@ func TestBisectAgrees(t *testing.T) {
 		{"prescaled norms", conformance.BisectOptions{B: &prescaled}},
 		{"float16 weights", conformance.BisectOptions{B: &float16}},
 		{"float16 weights and the oracle", conformance.BisectOptions{A: float16, Oracle: true}},
+		{"folded weights and the oracle", conformance.BisectOptions{A: folded, Oracle: true}},
+		{"folded weights and singles", conformance.BisectOptions{A: folded, Singles: true}},
 		{"the oracle, a block", conformance.BisectOptions{Oracle: true}},
 		{"the oracle, a single", conformance.BisectOptions{Oracle: true, Rows: 1}},
 		{"the oracle, two live rows", conformance.BisectOptions{Oracle: true, Live: 2}},
@@ -329,6 +334,9 @@ func TestBisectRefuses(t *testing.T) {
 	short.dir, short.recipe.Slots = filepath.Join(t.TempDir(), "short"), 64
 	short.export(t, tail)
 	other, unchecked := sideOf(short), side
+	withFactor := foldedSubject(t, exporter.Int8, 1, 4)
+	withFactor.export(t, tail)
+	folded := sideOf(withFactor)
 	unchecked.Checkpoint = nil
 	for _, tt := range []struct {
 		name  string
@@ -340,6 +348,7 @@ func TestBisectRefuses(t *testing.T) {
 		{"oracle and singles", conformance.BisectOptions{A: side, Singles: true, Oracle: true}, "the oracle stands in B's place"},
 		{"no checkpoint", conformance.BisectOptions{A: unchecked, Oracle: true}, "want one, found none"},
 		{"slots", conformance.BisectOptions{A: side, B: &other}, "slots 256 in A and 64 in B"},
+		{"attention factor", conformance.BisectOptions{A: side, B: &folded}, "attention factor in the weights of one alone"},
 		{"rows", conformance.BisectOptions{A: side, Rows: 2, Singles: true}, "found functions of [1 4]"},
 		{"position", conformance.BisectOptions{A: side, Singles: true, Position: 256}, "at position 256"},
 		{"live", conformance.BisectOptions{A: side, Singles: true, Live: 5}, "found 5 at position"},

@@ -19,7 +19,7 @@ func catalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
 		packageCases(),
 		lintCases(hidden),
 		equivalenceCases(rec.Rows, rec.Slots),
-		oracleCases(rec, layers, rec.Precision, golden, weightCases()),
+		oracleCases(rec, layers, rec.Precision, golden, weightCases(rec)),
 		parityCases(rec),
 		residencyCases(rec),
 	)

@@ -293,7 +293,7 @@ func (s *Suite) storedHead(ctx context.Context) Outcome {
 			if err != nil {
 				return broken(fmt.Errorf("%w: %w", errHarness, err))
 			}
-			n, out := compareStored(p, w.name, tensorRows{t, w.first, w.end})
+			n, out := compareStored(p, w.name, tensorRows{Tensor: t, first: w.first, end: w.end})
 			if out.Result != manifest.Pass {
 				return out
 			}

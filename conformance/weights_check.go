@@ -8,6 +8,8 @@ import (
 
 	"github.com/x448/float16"
 
+	"lockstep/conformance/oracle"
+	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
 	"lockstep/internal/contract"
 	"lockstep/internal/half"
@@ -31,10 +33,14 @@ var weightParts = []struct {
 
 // weightCases hold every stored weight against the checkpoint's value: the
 // cosines of a pass cannot see one wrong bit among millions.
-func weightCases() []Case {
+func weightCases(rec exporter.Recipe) []Case {
+	description := "every stored weight is the checkpoint's value, rounded once: to float16, or to int8 with half a step of its row's scale at most; all functions share it"
+	if rec.FoldRope {
+		description += "; the rows of q and k that RoPE turns are the checkpoint's times the attention factor"
+	}
 	return []Case{{
 		Check: CheckOracle, Name: "weights",
-		Description: "every stored weight is the checkpoint's value, rounded once: to float16, or to int8 with half a step of its row's scale at most; all functions share it",
+		Description: description,
 		run:         func(ctx context.Context, s *Suite) Outcome { return s.storedWeights(ctx) },
 	}}
 }
@@ -42,6 +48,10 @@ func weightCases() []Case {
 func (s *Suite) storedWeights(ctx context.Context) Outcome {
 	if out, stop := s.noCheckpoint(); stop {
 		return out
+	}
+	folded, err := s.foldFactors()
+	if err != nil {
+		return broken(fmt.Errorf("%w: %w", errHarness, err))
 	}
 	return s.withPackage(func(p *mlpackage.Package) Outcome {
 		compared := 0
@@ -54,7 +64,11 @@ func (s *Suite) storedWeights(ctx context.Context) Outcome {
 				if err != nil {
 					return broken(fmt.Errorf("%w: %w", errHarness, err))
 				}
-				n, out := compareStored(p, contract.Weight(i, w.part), tensorRows{Tensor: t, end: t.Rows()})
+				rows := tensorRows{Tensor: t, end: t.Rows()}
+				if w.role == checkpoint.QKV {
+					rows.factors = folded
+				}
+				n, out := compareStored(p, contract.Weight(i, w.part), rows)
 				if out.Result != manifest.Pass {
 					return out
 				}
@@ -65,10 +79,39 @@ func (s *Suite) storedWeights(ctx context.Context) Outcome {
 	})
 }
 
+// foldFactors are what the package's qkv rows are stored times; nil where the
+// host has the attention factor.
+func (s *Suite) foldFactors() ([]float32, error) {
+	if !s.recipe.FoldRope {
+		return nil, nil
+	}
+	return oracle.FoldFactors(s.opt.Checkpoint.Config())
+}
+
 // tensorRows is the rows [first, end) of a tensor.
 type tensorRows struct {
 	*checkpoint.Tensor
 	first, end int
+	factors    []float32 // that the tensor's rows are stored times; nil: as they are
+}
+
+// read reads rows as they are to be stored before they are rounded.
+func (t tensorRows) read(dst []float32, first int) error {
+	if err := t.ReadRows(dst, first); err != nil || t.factors == nil {
+		return err
+	}
+	for i, v := range dst {
+		dst[i] = float32(v * t.factors[first+i/t.RowLen()])
+	}
+	return nil
+}
+
+// times says in a message what a row is stored times.
+func (t tensorRows) times(row int) string {
+	if t.factors == nil || t.factors[row] == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" times the attention factor %v", t.factors[row])
 }
 
 // count is how many rows there are.
@@ -165,12 +208,12 @@ func (w *storedWeight) compare(t tensorRows) (string, error) {
 	values := make([]float32, rows*cols)
 	for first := t.first; first < t.end; first += rows {
 		part := values[:min(rows, t.end-first)*cols]
-		if err := t.ReadRows(part, first); err != nil {
+		if err := t.read(part, first); err != nil {
 			return "", err
 		}
 		for r := 0; r*cols < len(part); r++ {
 			if col, what := w.row(first-t.first+r, part[r*cols:(r+1)*cols]); what != "" {
-				return fmt.Sprintf("weight %s at [%d, %d]: the checkpoint's %s has %v: %s", w.name, first+r, col, t.Name, part[r*cols+col], what), nil
+				return fmt.Sprintf("weight %s at [%d, %d]: the checkpoint's %s%s has %v: %s", w.name, first+r, col, t.Name, t.times(first+r), part[r*cols+col], what), nil
 			}
 		}
 	}

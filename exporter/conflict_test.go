@@ -72,6 +72,7 @@ func TestOtherCheckpointIsRefused(t *testing.T) {
 		{name: "slots", layers: other, change: func(o *exporter.Options) { o.Recipe.Slots = 128 }, words: []string{"256", "128"}},
 		{name: "functions", layers: other, change: func(o *exporter.Options) { o.Recipe.Rows = []int{4} }, words: []string{"t1", "t4"}},
 		{name: "norm", layers: other, change: func(o *exporter.Options) { o.Recipe.Norm = exporter.Clamped }, words: []string{"layernorm_concat", "clamped"}},
+		{name: "rope factor", layers: other, change: func(o *exporter.Options) { o.Recipe.FoldRope = true }, words: []string{"recipe.rope_factor is absent", "folded"}},
 		{name: "layout", layers: other, change: func(o *exporter.Options) { o.Layout = exporter.Layout{28, 2, 2} }, words: []string{"[20 4 6 2]", "[28 2 2]"}},
 		{name: "name", layers: other, change: func(o *exporter.Options) { o.Name = "micro" }, words: []string{"nano", "micro"}},
 		{name: "anchor", layers: other, change: func(o *exporter.Options) { o.Anchors = []manifest.Anchor{{Tag: "spec", Commit: "290e3d3"}} }, words: []string{"b366672", "290e3d3"}},

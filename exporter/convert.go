@@ -23,15 +23,16 @@ type Notes struct {
 // float16. A value that float16 cannot hold is an error that names its place.
 type halfRows struct {
 	tensor  *checkpoint.Tensor
-	bf16    *bf16Table // if the tensor is bfloat16
+	fold    *fold
+	bf16    *bf16Table // if the tensor is bfloat16, and its values are stored as they are
 	scratch []float32
 	halfs   []float16.Float16
 }
 
 // begin starts another tensor with the buffers of the last one.
-func (c *halfRows) begin(t *checkpoint.Tensor, bf16 *bf16Table) {
-	c.tensor, c.bf16 = t, nil
-	if t.DType == checkpoint.BF16 {
+func (c *halfRows) begin(t *checkpoint.Tensor, f *fold, bf16 *bf16Table) {
+	c.tensor, c.fold, c.bf16 = t, f, nil
+	if t.DType == checkpoint.BF16 && f == nil {
 		c.bf16 = bf16
 	}
 }
@@ -50,6 +51,7 @@ func (c *halfRows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
 	if err := c.tensor.Float32(c.scratch, raw, firstRow); err != nil {
 		return err
 	}
+	c.fold.apply(c.scratch, c.tensor.RowLen(), firstRow)
 	half.Encode(c.halfs, c.scratch)
 	for i, h := range c.halfs {
 		if h.IsInf(0) {
@@ -73,12 +75,15 @@ func overflow(t *checkpoint.Tensor, firstRow, i int, v float32, want string) err
 // int8Rows quantises rows: symmetric, one scale per row.
 type int8Rows struct {
 	tensor  *checkpoint.Tensor
+	fold    *fold
 	scratch []float32
 	scales  []float16.Float16 // of the tensor's rows so far
 }
 
 // begin starts another tensor with the buffers of the last one.
-func (c *int8Rows) begin(t *checkpoint.Tensor) { c.tensor, c.scales = t, c.scales[:0] }
+func (c *int8Rows) begin(t *checkpoint.Tensor, f *fold) {
+	c.tensor, c.fold, c.scales = t, f, c.scales[:0]
+}
 
 // convert writes one int8 per value of raw's rows to dst and keeps their scales.
 func (c *int8Rows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
@@ -87,6 +92,7 @@ func (c *int8Rows) convert(dst, raw []byte, firstRow int, notes *Notes) error {
 		return err
 	}
 	cols := c.tensor.RowLen()
+	c.fold.apply(c.scratch, cols, firstRow)
 	for at := 0; at < len(dst); at += cols {
 		scale, bad := quantiseRow(dst[at:at+cols], c.scratch[at:at+cols], notes)
 		if bad >= 0 {

@@ -33,7 +33,7 @@ func program(cfg checkpoint.Config, p part, rec Recipe) (*mil.Program, error) {
 	if p.kind == headShard {
 		build = buildHead
 	}
-	ws, _ := partWeights(cfg, p, rec.Precision)
+	ws, _ := partWeights(cfg, p, rec)
 	prog := &mil.Program{}
 	for _, t := range rec.Rows {
 		f, err := build(cfg, rec, t, ws)

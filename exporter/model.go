@@ -37,7 +37,7 @@ func newShard(cfg checkpoint.Config, p part, rec Recipe) (*shard, error) {
 		return nil, err
 	}
 	s := &shard{part: p}
-	s.weights, s.layout = partWeights(cfg, p, rec.Precision)
+	s.weights, s.layout = partWeights(cfg, p, rec)
 	if err := s.layout.Err(); err != nil {
 		return nil, err
 	}

@@ -19,17 +19,19 @@ const recordAllowance = 1 << 20
 // it is made: the layout's shards, smallest first, the LM head's, the
 // embedding. It depends on config, recipe and cuts alone.
 type Plan struct {
-	Model     string      `json:"model"`
-	Layers    int         `json:"layers"`
-	Layout    string      `json:"layout"`
-	Slots     int         `json:"slots"`
-	Functions []string    `json:"functions"`
-	Precision Precision   `json:"precision"`
-	Norm      Norm        `json:"norm"`
-	Shards    []ShardPlan `json:"shards"`
-	LMHead    []ShardPlan `json:"lm_head"`
-	Embedding *ShardPlan  `json:"embedding"`
-	Bytes     int64       `json:"bytes"` // of all packages and the embedding
+	Model     string    `json:"model"`
+	Layers    int       `json:"layers"`
+	Layout    string    `json:"layout"`
+	Slots     int       `json:"slots"`
+	Functions []string  `json:"functions"`
+	Precision Precision `json:"precision"`
+	Norm      Norm      `json:"norm"`
+	// RopeFactor is the record's: absent, or "folded".
+	RopeFactor string      `json:"rope_factor,omitempty"`
+	Shards     []ShardPlan `json:"shards"`
+	LMHead     []ShardPlan `json:"lm_head"`
+	Embedding  *ShardPlan  `json:"embedding"`
+	Bytes      int64       `json:"bytes"` // of all packages and the embedding
 }
 
 // Steps lists all that the plan makes, in order.
@@ -96,7 +98,7 @@ func NewPlan(cfg checkpoint.Config, model string, layout Layout, rec Recipe, hea
 	}
 	p := &Plan{
 		Model: model, Layers: cfg.Layers, Layout: layout.String(), Slots: rec.Slots,
-		Functions: rec.FunctionNames(), Precision: rec.Precision, Norm: rec.Norm,
+		Functions: rec.FunctionNames(), Precision: rec.Precision, Norm: rec.Norm, RopeFactor: rec.ropeFactor(),
 	}
 	add := func(piece part) (ShardPlan, error) {
 		sp, err := planPart(cfg, model, piece, rec)

@@ -55,7 +55,10 @@ type Recipe struct {
 	Rows      []int     // T of each function, ascending: [1 4] gives t1 and t4
 	Precision Precision // of conv weights
 	Norm      Norm      // RMSNorm's form
-	Writer    string    // WriterVersion
+	// FoldRope puts RoPE's attention factor into the turned rows of the q and k
+	// weights; the host's RoPE rows then carry none.
+	FoldRope bool
+	Writer   string // WriterVersion
 }
 
 // DefaultRecipe is int8 weights, 2048 slots, functions t1 and t4, and the
@@ -152,6 +155,9 @@ func (r Recipe) Digest(layers Range, source string) string {
 func (r Recipe) digest(p part, source string) string {
 	text := fmt.Sprintf("lockstep recipe\nwriter %s\nslots %d\nrows %v\nprecision %s\nnorm %s\n%s\nsource %s\n",
 		r.Writer, r.Slots, r.Rows, r.Precision, r.Norm, p, source)
+	if r.FoldRope {
+		text += "rope factor folded\n"
+	}
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }

@@ -213,6 +213,7 @@ func TestRecipeDigest(t *testing.T) {
 		"precision": func(r *exporter.Recipe) { r.Precision = exporter.FP16 },
 		"norm":      func(r *exporter.Recipe) { r.Norm = exporter.Clamped },
 		"writer":    func(r *exporter.Recipe) { r.Writer += "x" },
+		"factor":    func(r *exporter.Recipe) { r.FoldRope = true },
 	} {
 		rec := exporter.DefaultRecipe()
 		change(&rec)

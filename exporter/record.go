@@ -137,8 +137,11 @@ func Identity(cfg checkpoint.Config, configDigest, name string, layout Layout, r
 		Layout: layout,
 		Recipe: manifest.Recipe{
 			Slots: rec.Slots, Functions: rec.FunctionNames(), Precision: string(rec.Precision),
-			Norm: string(rec.Norm), Writer: rec.Writer,
+			Norm: string(rec.Norm), RopeFactor: rec.ropeFactor(), Writer: rec.Writer,
 		},
+	}
+	if rec.FoldRope {
+		r.Model.Rope.AttentionFactor = 1 // the host's; the weights carry the model's
 	}
 	digest, err := r.Recipe.Digest()
 	r.RecipeSHA256 = digest
@@ -409,12 +412,23 @@ func ConfigOf(m manifest.Model) checkpoint.Config {
 	return cfg
 }
 
+// ropeFactor is how the record spells FoldRope.
+func (r Recipe) ropeFactor() string {
+	if r.FoldRope {
+		return manifest.RopeFactorFolded
+	}
+	return ""
+}
+
 // RecipeOf is a record's recipe.
 func RecipeOf(r manifest.Recipe) (Recipe, error) {
 	rows, err := ParseFunctions(strings.Join(r.Functions, ","))
 	if err != nil {
 		return Recipe{}, err
 	}
-	rec := Recipe{Slots: r.Slots, Rows: rows, Precision: Precision(r.Precision), Norm: Norm(r.Norm), Writer: r.Writer}
+	rec := Recipe{
+		Slots: r.Slots, Rows: rows, Precision: Precision(r.Precision), Norm: Norm(r.Norm),
+		FoldRope: r.RopeFactor == manifest.RopeFactorFolded, Writer: r.Writer,
+	}
 	return rec, rec.Check()
 }

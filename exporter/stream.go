@@ -169,8 +169,8 @@ func (st *streamer) convert(ctx context.Context) error {
 		w, t := st.weights[c.weight], st.tensors[c.weight]
 		first := c.firstRow == w.first
 		if first {
-			halfs.begin(t, bf16)
-			quants.begin(t)
+			halfs.begin(t, w.fold, bf16)
+			quants.begin(t, w.fold)
 		}
 		data, _, err := receive(ctx, st.datas)
 		if err != nil {

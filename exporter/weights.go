@@ -17,6 +17,7 @@ type weight struct {
 	first int   // row of the tensor that is the weight's first
 	shape []int // as the graph sees it: [out, in, 1, 1], or [1, channels, 1, 1]
 	quant bool  // int8 with one float16 scale per row
+	fold  *fold // what its rows are multiplied by before they are rounded; nil: nothing
 
 	data  uint64 // blob of the values
 	scale uint64 // blob of the scales [out, 1, 1, 1], if quant
@@ -47,12 +48,15 @@ func (w weight) literal() mil.Literal {
 
 // partWeights lists the weights of a package in the order of weight.bin and the
 // layout of that file. It needs no checkpoint, only its config.
-func partWeights(cfg checkpoint.Config, p part, precision Precision) ([]weight, *mlpackage.Layout) {
+func partWeights(cfg checkpoint.Config, p part, rec Recipe) ([]weight, *mlpackage.Layout) {
 	ws := sourceWeights(cfg, p)
 	layout := mlpackage.NewLayout()
 	for i := range ws {
 		w := &ws[i]
-		w.quant = precision == Int8 && !norm(w.role)
+		w.quant = rec.Precision == Int8 && !norm(w.role)
+		if rec.FoldRope && w.role == checkpoint.QKV {
+			w.fold = newFold(cfg)
+		}
 		w.place(layout)
 	}
 	return ws, layout

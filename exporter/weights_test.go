@@ -114,9 +114,16 @@ func checkWeight(t *testing.T, pkg *mlpackage.Package, source *checkpoint.Tensor
 // checkRows is checkWeight of a range of a tensor's rows.
 func checkRows(t *testing.T, pkg *mlpackage.Package, source *checkpoint.Tensor, of exporter.Range, stored []mil.Literal, p exporter.Precision) {
 	t.Helper()
-	rows, cols := of.Len(), source.RowLen()
-	values := make([]float32, rows*cols)
+	values := make([]float32, of.Len()*source.RowLen())
 	require.NoError(t, source.ReadRows(values, of.Start))
+	checkValues(t, pkg, source, values, stored, p)
+}
+
+// checkValues is checkRows of values that may be others than the tensor's.
+func checkValues(t *testing.T, pkg *mlpackage.Package, source *checkpoint.Tensor, values []float32, stored []mil.Literal, p exporter.Precision) {
+	t.Helper()
+	cols := source.RowLen()
+	rows := len(values) / cols
 	require.NotEmpty(t, stored, source.Name)
 	data, err := pkg.Bytes(&stored[0])
 	require.NoError(t, err)

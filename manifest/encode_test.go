@@ -169,6 +169,38 @@ func TestPackageDigest(t *testing.T) {
 	}
 }
 
+// TestFoldedRecord: a record of before that choice keeps its text and digest, and
+// one that makes it leaves the host no factor.
+func TestFoldedRecord(t *testing.T) {
+	r := sampleRecord(t)
+	text, err := manifest.EncodeRecord(r)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "rope_factor")
+	// printf of the canonical JSON of the five fields, through sha256sum.
+	assert.Equal(t, "bc3e6f12ae592b91f31860273cc5250568a1e66775a2193a1e65d571babf6334", r.RecipeSHA256)
+
+	fold(t, &r)
+	text, err = manifest.EncodeRecord(r)
+	require.NoError(t, err)
+	back, err := manifest.DecodeRecord(text)
+	require.NoError(t, err)
+	assert.Equal(t, manifest.RopeFactorFolded, back.Recipe.RopeFactor)
+
+	r.Model.Rope.AttentionFactor = 1.19
+	_, err = manifest.EncodeRecord(r)
+	require.ErrorIs(t, err, manifest.ErrInvalid)
+	assert.ErrorContains(t, err, "$.model.rope.attention_factor")
+}
+
+// fold gives a record the recipe whose weights carry the attention factor.
+func fold(t testing.TB, r *manifest.Record) {
+	t.Helper()
+	r.Recipe.RopeFactor, r.Model.Rope.AttentionFactor = manifest.RopeFactorFolded, 1
+	var err error
+	r.RecipeSHA256, err = r.Recipe.Digest()
+	require.NoError(t, err)
+}
+
 func TestRecipeDigestTellsRecipesApart(t *testing.T) {
 	base := sampleRecord(t).Recipe
 	digests := map[string]string{}
@@ -185,6 +217,7 @@ func TestRecipeDigestTellsRecipesApart(t *testing.T) {
 		"precision": func(r *manifest.Recipe) { r.Precision = manifest.PrecisionFP16 },
 		"norm":      func(r *manifest.Recipe) { r.Norm = manifest.NormClamped },
 		"writer":    func(r *manifest.Recipe) { r.Writer = "2" },
+		"factor":    func(r *manifest.Recipe) { r.RopeFactor = manifest.RopeFactorFolded },
 	} {
 		r := base
 		change(&r)

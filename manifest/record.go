@@ -75,7 +75,9 @@ type Rope struct {
 	// values, none for RopeNone.
 	Table   string    `json:"table"`
 	Factors []float64 `json:"factors"`
-	// AttentionFactor multiplies cos and sin; 1 for plain RoPE.
+	// AttentionFactor is what the host multiplies cos and sin by: the model's
+	// factor, 1 for plain RoPE, and 1 where the recipe has it in the weights
+	// (Recipe.RopeFactor).
 	AttentionFactor float64 `json:"attention_factor"`
 	// OriginalMax is the original maximum of positions, 0 if the config has
 	// none (plain RoPE); Max is max_position_embeddings.
@@ -110,6 +112,9 @@ const (
 	NormPrescaled       = "prescaled"
 )
 
+// RopeFactorFolded is the one value of Recipe.RopeFactor.
+const RopeFactorFolded = "folded"
+
 // Recipe is everything but the checkpoint and the layers that decides a
 // package's bytes.
 type Recipe struct {
@@ -118,6 +123,9 @@ type Recipe struct {
 	Functions []string `json:"functions"`
 	Precision string   `json:"precision"`
 	Norm      string   `json:"norm"`
+	// RopeFactor says where RoPE's attention factor is: absent, in the host's
+	// RoPE rows; RopeFactorFolded, in the turned rows of the q and k weights.
+	RopeFactor string `json:"rope_factor,omitempty"`
 	// Writer is the version of the exporter's output.
 	Writer string `json:"writer"`
 }

@@ -29,6 +29,9 @@ func (r Record) Verify() error {
 	v.recipe("$.recipe", r.Recipe)
 	want, err := r.Recipe.Digest()
 	v.check(err == nil && r.RecipeSHA256 == want, "$.recipe_sha256", "wanted the recipe's digest %s, found %.80q", want, r.RecipeSHA256)
+	if r.Recipe.RopeFactor == RopeFactorFolded {
+		v.check(r.Model.Rope.AttentionFactor == 1, "$.model.rope.attention_factor", "wanted 1, since the weights carry it, found %v", r.Model.Rope.AttentionFactor)
+	}
 	v.shards(r)
 	v.lmHead(r)
 	v.embedding("$.embedding", r.Embedding, r.Model.Dims.Vocab)
@@ -121,6 +124,9 @@ func (v *verifier) recipe(at string, r Recipe) {
 	}
 	v.oneOf(at+".precision", r.Precision, PrecisionInt8, PrecisionFP16)
 	v.oneOf(at+".norm", r.Norm, NormLayerNormConcat, NormClamped, NormPrescaled)
+	if r.RopeFactor != "" {
+		v.oneOf(at+".rope_factor", r.RopeFactor, RopeFactorFolded)
+	}
 	v.line(at+".writer", r.Writer)
 }
 

@@ -31,6 +31,9 @@ func TestSameCheckpointAndRecipe(t *testing.T) {
 		{"factors", func(r *manifest.Record) { r.Model.Rope.Factors[0] = 3 }, manifest.ErrOtherCheckpoint, []string{"[1 1 1 1.25", "[3 1 1 1.25"}},
 		{"precision", func(r *manifest.Record) { r.Recipe.Precision = manifest.PrecisionFP16 }, manifest.ErrOtherRecipe, []string{"int8", "fp16"}},
 		{"functions", func(r *manifest.Record) { r.Recipe.Functions = []string{"t4"} }, manifest.ErrOtherRecipe, []string{"[t1 t4]", "[t4]"}},
+		{"rope factor", func(r *manifest.Record) {
+			r.Recipe.RopeFactor, r.Model.Rope.AttentionFactor = manifest.RopeFactorFolded, 1
+		}, manifest.ErrOtherRecipe, []string{"recipe.rope_factor", "absent", "folded"}},
 		{"layout", func(r *manifest.Record) { r.Layout = []int{30, 2} }, manifest.ErrOtherLayout, []string{"[20 4 6 2]", "[30 2]"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

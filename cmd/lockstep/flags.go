@@ -34,11 +34,12 @@ func (e *flagError) Unwrap() error { return errFlag }
 
 // recipeFlags choose the recipe.
 type recipeFlags struct {
-	Precision string `help:"Conv weights: int8 (symmetric, per output channel) or fp16." enum:"int8,fp16" default:"int8"`
-	Slots     int    `help:"Slots of the KV cache (S)." default:"2048"`
-	Functions string `help:"Functions by rows of a pass: t1,t4 or t1 or t4." default:"t1,t4"`
-	Norm      string `help:"Form of RMSNorm: layernorm_concat, clamped or prescaled." enum:"layernorm_concat,clamped,prescaled" default:"layernorm_concat"`
-	Layout    string `help:"Layers of each shard, in model order." default:"20+4+6+2"`
+	Precision  string `help:"Conv weights: int8 (symmetric, per output channel) or fp16." enum:"int8,fp16" default:"int8"`
+	Slots      int    `help:"Slots of the KV cache (S)." default:"2048"`
+	Functions  string `help:"Functions by rows of a pass: t1,t4 or t1 or t4." default:"t1,t4"`
+	Norm       string `help:"Form of RMSNorm: layernorm_concat, clamped or prescaled." enum:"layernorm_concat,clamped,prescaled" default:"layernorm_concat"`
+	RopeFactor string `help:"Where RoPE's attention factor is: in the RoPE rows that the host computes, or folded into the turned rows of the q and k weights, for a host that knows no factor." enum:"host,folded" default:"host"`
+	Layout     string `help:"Layers of each shard, in model order." default:"20+4+6+2"`
 
 	HeadShards int `help:"Shards of the LM head: the vocabulary is cut into that many ranges." default:"${head_shards}" placeholder:"N"`
 }
@@ -57,7 +58,7 @@ func (f recipeFlags) recipe() (exporter.Recipe, exporter.Layout, error) {
 	}
 	rec := exporter.Recipe{
 		Slots: f.Slots, Rows: rows, Precision: exporter.Precision(f.Precision), Norm: exporter.Norm(f.Norm),
-		Writer: exporter.WriterVersion,
+		FoldRope: f.RopeFactor == manifest.RopeFactorFolded, Writer: exporter.WriterVersion,
 	}
 	return rec, layout, rec.Check()
 }

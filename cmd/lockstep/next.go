@@ -64,5 +64,8 @@ func recipeArguments(r *manifest.Record) []string {
 			args = append(args, flag.name, flag.value)
 		}
 	}
+	if r.Recipe.RopeFactor != "" {
+		args = append(args, "--rope-factor", r.Recipe.RopeFactor)
+	}
 	return args
 }

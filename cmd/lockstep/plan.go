@@ -130,6 +130,9 @@ func standingBytes(plan *exporter.Plan, dir string) int64 {
 func printPlan(w io.Writer, plan *exporter.Plan, room exporter.Room) error {
 	fmt.Fprintf(w, "plan     %s: %d layers as %s, %s, %s, S=%d, functions %s\n",
 		plan.Model, plan.Layers, plan.Layout, plan.Precision, plan.Norm, plan.Slots, strings.Join(plan.Functions, ","))
+	if plan.RopeFactor != "" {
+		fmt.Fprintln(w, "rope     attention factor folded into the turned rows of the q and k weights")
+	}
 	steps := plan.Steps()
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "step\tmodel bytes\tweight bytes\tpackage bytes\tsize\tpeak while writing\tfits\t")

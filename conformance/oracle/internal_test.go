@@ -174,3 +174,31 @@ func TestParallelCoversOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestFoldFactors: the turned dimensions of query and key heads have the factor,
+// and no others.
+func TestFoldFactors(t *testing.T) {
+	factors, err := FoldFactors(phi4Mini())
+	require.NoError(t, err)
+	require.Len(t, factors, 5120)
+	m := float32(1.190238071)
+	for row, want := range map[int]float32{
+		0: m, 95: m, 96: 1, 127: 1, 128: m, // heads of 128, 96 of them turned
+		3071: 1, 3072: m, 3072 + 95: m, 3072 + 96: 1, 4095: 1, // keys
+		4096: 1, 4096 + 95: 1, 5119: 1, // values
+	} {
+		assert.Equal(t, want, factors[row], "row %d", row)
+	}
+	carried := 0
+	for _, f := range factors {
+		if f != 1 {
+			carried++
+		}
+	}
+	assert.Equal(t, (24+8)*96, carried)
+
+	bad := phi4Mini()
+	bad.Heads = 23
+	_, err = FoldFactors(bad)
+	assert.ErrorIs(t, err, ErrModel)
+}

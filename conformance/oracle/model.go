@@ -42,12 +42,8 @@ type Model struct {
 // values exactly), in blocks, and derives the model's dimensions from the raw
 // config values. The checkpoint is not used afterwards.
 func Load(ctx context.Context, ckpt *checkpoint.Checkpoint, start, end int) (*Model, error) {
-	cfg := ckpt.Config()
-	m := &Model{
-		cfg: cfg, hidden: cfg.HiddenSize, intermediate: cfg.IntermediateSize,
-		heads: cfg.Heads, kvHeads: cfg.KVHeads, eps: cfg.RMSNormEps, start: start, end: end,
-	}
-	if err := m.derive(); err != nil {
+	m, err := newModel(ckpt.Config(), start, end)
+	if err != nil {
 		return nil, err
 	}
 	for i := start; i < end; i++ {
@@ -58,6 +54,15 @@ func Load(ctx context.Context, ckpt *checkpoint.Checkpoint, start, end int) (*Mo
 		m.layers = append(m.layers, l)
 	}
 	return m, nil
+}
+
+// newModel is a model without its weights.
+func newModel(cfg checkpoint.Config, start, end int) (*Model, error) {
+	m := &Model{
+		cfg: cfg, hidden: cfg.HiddenSize, intermediate: cfg.IntermediateSize,
+		heads: cfg.Heads, kvHeads: cfg.KVHeads, eps: cfg.RMSNormEps, start: start, end: end,
+	}
+	return m, m.derive()
 }
 
 // derive checks the config's numbers and computes what follows from them.

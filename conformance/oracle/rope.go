@@ -133,6 +133,28 @@ func longRopeScale(cfg checkpoint.Config) (float64, error) {
 	return math.Sqrt(1 + math.Log(stretch)/math.Log(original)), nil
 }
 
+// FoldFactors are what the rows of a layer's qkv projection are multiplied by,
+// in float32, where a package carries RoPE's attention factor in its weights: the
+// factor for the turned dimensions of every query and key head, 1 for the others
+// and for the values. The host's cosines and sines then carry none.
+func FoldFactors(cfg checkpoint.Config) ([]float32, error) {
+	m, err := newModel(cfg, 0, cfg.Layers)
+	if err != nil {
+		return nil, err
+	}
+	factors := make([]float32, 0, (m.heads+2*m.kvHeads)*m.headDim)
+	for head := range m.heads + 2*m.kvHeads {
+		for dim := range m.headDim {
+			if head < m.heads+m.kvHeads && dim < 2*len(m.short.invFreq) {
+				factors = append(factors, float32(m.short.scale))
+			} else {
+				factors = append(factors, 1)
+			}
+		}
+	}
+	return factors, nil
+}
+
 // row fills cos and sin (one value per pair) for absolute position pos, the
 // attention factor included. The angle is the model's own, a float32 product
 // of the float32 position and inverse frequency: a float64 angle is another
