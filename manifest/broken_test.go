@@ -210,6 +210,8 @@ func TestBrokenRecords(t *testing.T) {
 		{"no functions", set("recipe.functions", []any{}), manifest.ErrInvalid, "$.recipe.functions", false},
 		{"precision", set("recipe.precision", "int4"), manifest.ErrInvalid, "$.recipe.precision", false},
 		{"norm", set("recipe.norm", "rms"), manifest.ErrInvalid, "$.recipe.norm", false},
+		{"rope factor of the host", set("recipe.rope_factor", "host"), manifest.ErrInvalid, "$.recipe.rope_factor", false},
+		{"rope factor empty", set("recipe.rope_factor", ""), manifest.ErrType, "$.recipe.rope_factor", false},
 		{"writer", set("recipe.writer", ""), manifest.ErrInvalid, "$.recipe.writer", false},
 		{"recipe digest", set("recipe_sha256", hexOf("0")), manifest.ErrInvalid, "$.recipe_sha256", true},
 		{"recipe changed", set("recipe.writer", "2"), manifest.ErrInvalid, "$.recipe_sha256", true},
@@ -371,7 +373,7 @@ func eachNode(root any, path string, visit func(path string, value any)) {
 // TestEveryFieldIsGuarded breaks both documents at every place in turn: a value
 // of another type, a field left out, a field nobody knows.
 func TestEveryFieldIsGuarded(t *testing.T) {
-	for name, d := range map[string]document{"record": recordDocument(t), "verdict": verdictDocument(t)} {
+	for name, d := range map[string]document{"record": recordDocument(t), "verdict": verdictDocument(t), "runtime": runtimeDocument(t)} {
 		t.Run(name, func(t *testing.T) {
 			var root any
 			require.NoError(t, json.Unmarshal(d.text, &root))

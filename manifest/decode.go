@@ -60,6 +60,11 @@ func decode(text []byte, schema string, dst any) error {
 	if err := checkVersion(text, schema); err != nil {
 		return err
 	}
+	return decodeStrictly(text, dst)
+}
+
+// decodeStrictly is decode of a text whose version is known.
+func decodeStrictly(text []byte, dst any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	if err := strictValue(dec, reflect.TypeOf(dst).Elem(), "$"); err != nil {

@@ -8,9 +8,16 @@ var recordJSONSchema string
 //go:embed verdict.schema.json
 var verdictJSONSchema string
 
+//go:embed runtime.schema.json
+var runtimeJSONSchema string
+
 // RecordJSONSchema returns the JSON Schema (draft 2020-12) of lockstep.json. It
 // knows form alone; DecodeRecord also checks what follows from other fields.
 func RecordJSONSchema() []byte { return []byte(recordJSONSchema) }
 
 // VerdictJSONSchema returns the JSON Schema (draft 2020-12) of a verdict.
 func VerdictJSONSchema() []byte { return []byte(verdictJSONSchema) }
+
+// RuntimeJSONSchema returns the JSON Schema (draft 2020-12) of a runtime
+// manifest.
+func RuntimeJSONSchema() []byte { return []byte(runtimeJSONSchema) }

@@ -36,6 +36,7 @@ type cli struct {
 	Run      runCommand      `cmd:"" help:"Execute one pass of a package's function on tensors from a file."`
 	Inspect  inspectCommand  `cmd:"" help:"Show what is in a package."`
 	Generate generateCommand `cmd:"" help:"Decode text with an exported whole model: greedy, speculative or sampled."`
+	Manifest manifestCommand `cmd:"" help:"Describe an exported whole model to a runtime: the meta JSON that a public Swift runtime reads."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
