@@ -31,7 +31,7 @@ func TestTailFolded(t *testing.T) {
 				s := foldedSubject(t, precision, rows...)
 				verdict := s.judge(t, tail)
 				want := map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
 					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
 				}
 				if len(rows) == 1 && rows[0] == 1 {
