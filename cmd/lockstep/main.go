@@ -43,7 +43,7 @@ type cli struct {
 
 // Help implements kong.HelpProvider.
 func (cli) Help() string {
-	return "Exit codes: 0 done (gate, export --all: pass, or an accepted partial); 1 they: fail, bisect: a difference; 3 they: partial; " +
+	return "Exit codes: 0 done (gate, export --all: pass, or an accepted partial); 1 they: fail, bisect, generate --audit: a difference; 3 they: partial; " +
 		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten."
 }
 
