@@ -13,10 +13,11 @@ func DraftSources() []string {
 	return []string{"right", "wrong", "half_right", "random", "adversarial", "ngram"}
 }
 
-// draftSource makes a source for one prompt. truth is the prompt and what plain
-// decoding gives after it; the name decides every random choice.
-func draftSource(source string, truth []int, vocab int, name string) (decode.Draft, error) {
-	rng := rand.New(rand.NewChaCha8(sha256.Sum256([]byte("lockstep drafts " + source + " " + name))))
+// draftSource makes a source for one prompt, the first tokens of truth, which is
+// what plain decoding gives. Source and prompt decide every random choice, so
+// each prompt has choices of its own.
+func draftSource(source string, truth []int, prompt, vocab int) (decode.Draft, error) {
+	rng := rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "lockstep drafts %s %v", source, truth[:prompt]))))
 	other := func(id int) int { return (id + 1 + rng.IntN(max(1, vocab-1))) % vocab }
 	known := func(change func(i, id int) int) decode.Draft {
 		return draftFunc(func(history []int, n int) []int {

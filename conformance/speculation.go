@@ -98,7 +98,7 @@ func (s Speculation) compare(ctx context.Context, count *SpeculationCount, sourc
 	if err != nil {
 		return err
 	}
-	draft, err := draftSource(source, slices.Concat(prompt, truth), p.Size().Vocab, name)
+	draft, err := draftSource(source, slices.Concat(prompt, truth), len(prompt), p.Size().Vocab)
 	if err != nil {
 		return err
 	}
