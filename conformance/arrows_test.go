@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 		"internal/mlpackage/milpb", "internal/strictjson",
 	},
 	"lockstep/conformance/cut":    {"internal/mil", "internal/mlpackage", "internal/mlpackage/milpb", "internal/strictjson", "internal/durable"},
+	"lockstep/conformance/report": {"manifest"},
 	"lockstep/conformance/oracle": {"internal/checkpoint", "internal/safetensors", "internal/gguf", "internal/strictjson", "internal/elementary", "internal/half"},
 }
 

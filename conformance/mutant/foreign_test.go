@@ -43,6 +43,7 @@ func TestForeignMutantsAreKilled(t *testing.T) {
 			})
 		}
 	})
+	leaveTally(t, tallyOf("foreign", mutantsOnly(all, kills)))
 	require.False(t, slices.Contains(kills, nil), "the matrix needs every mutant: run without a filter, and without failures")
 	for i, m := range all {
 		if m.KilledBy == "" { // a fixture
@@ -55,4 +56,15 @@ func TestForeignMutantsAreKilled(t *testing.T) {
 	matrix := mutant.Matrix{Columns: append(conformance.Checks(), mutant.GuardReader), Kills: kills}
 	assert.Empty(t, matrix.Totals().Survived)
 	goldenMatrix(t, "kill_matrix_foreign", matrix)
+}
+
+// mutantsOnly leaves out the rows of the fixtures.
+func mutantsOnly(all []mutant.Foreign, kills []*mutant.Kill) []*mutant.Kill {
+	var out []*mutant.Kill
+	for i, m := range all {
+		if m.KilledBy != "" {
+			out = append(out, kills[i])
+		}
+	}
+	return out
 }

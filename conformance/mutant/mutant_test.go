@@ -93,6 +93,7 @@ func TestMutantsAreKilled(t *testing.T) {
 			})
 		}
 	})
+	leaveTally(t, tallyOf("named", kills))
 	require.False(t, slices.Contains(kills, nil), "the matrix needs every mutant: run without a filter, and without failures")
 	matrix := mutant.Matrix{Columns: mutant.Columns(), Kills: append([]*mutant.Kill{sound}, kills...)}
 	assert.Empty(t, matrix.Totals().Survived)

@@ -35,6 +35,7 @@ func TestRandomMutants(t *testing.T) {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
 			tally := mutant.Tally{Kind: kind.name}
+			defer func() { leaveTally(t, tallyOfRandom(n, tally)) }()
 			for i := range n {
 				seed := fmt.Sprintf("%s %d", kind.name, i)
 				trial, err := kind.try(context.Background(), b, seed, filepath.Join(t.TempDir(), strconv.Itoa(i)))

@@ -9,9 +9,11 @@
 // from the first difference, and a run of other content leaves it alone.
 // Nothing is ever removed or shortened, whoever made it.
 //
-// Three things alone change what a run did not create: the lock file's text,
-// the rewriting of a partial whose name carries the writer's own digest, and
-// [Lock.ReplaceKept], which links the old text to a numbered name first.
+// Four things alone change what a run did not create: the lock file's text, the
+// rewriting of a partial whose name carries the writer's own digest,
+// [Lock.ReplaceKept], which links the old text to a numbered name first, and
+// [Append], which adds to a file that somebody else owns, a log for instance,
+// and touches no byte that stands in it.
 //
 // All of it stands on [FS], the seam over the file system, so that the tests
 // can make any single call fail (package faultfs).
