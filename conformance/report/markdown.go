@@ -59,7 +59,7 @@ func headline(planes []PlaneLine) string {
 
 // planeLine says what keeps a plane from passing.
 func (r Report) planeLine(l PlaneLine) string {
-	text := fmt.Sprintf("**%s** on `%s` (%s): %d of %s judged", l.Standing, l.Plane, whatPlane[l.Plane], l.Judged, plural(l.Shards, "exported shard"))
+	text := fmt.Sprintf("**%s** on `%s` (%s): %d of %s judged", l.Standing, l.Plane, whatPlane[l.Plane], l.Judged, plural(l.Shards, "shard"))
 	why := map[string][]string{}
 	var order []string
 	for _, e := range r.Exports {
@@ -143,6 +143,10 @@ func (r Report) matrix(d *document) {
 		d.blank()
 	}
 	for _, e := range r.Exports {
+		if e.Model == "" {
+			d.line("There is no %s in %s.", code(manifest.RecordFile), code(e.Dir))
+			d.blank()
+		}
 		if len(e.NotExported) > 0 {
 			names := make([]string, len(e.NotExported))
 			for i, s := range e.NotExported {
@@ -347,7 +351,9 @@ func machine(v *manifest.Verdict) string {
 
 // files says which texts the report is made of.
 func (r Report) files(d *document) {
-	if len(r.Exports) == 0 {
+	some := false
+	r.each(func(_ Export, row Row) { some = some || row.File != "" })
+	if !some {
 		return
 	}
 	d.fold("Verdict files", func() {

@@ -81,13 +81,13 @@ func (r Row) counts() bool {
 type PlaneLine struct {
 	Plane    string
 	Standing Standing
-	// Judged of Shards have a verdict on this plane that counts.
+	// Judged of Shards, on all planes, have a verdict on this one that counts.
 	Judged, Shards int
 	Rows           []Row
 }
 
 // Planes sums up each plane that has a verdict, the worst first. A plane that
-// did not judge every exported shard has not passed.
+// did not judge every shard has not passed.
 func (r Report) Planes() []PlaneLine {
 	shards := 0
 	lines := map[string]*PlaneLine{}
