@@ -316,7 +316,11 @@ func judgeShard(t *testing.T, opt conformance.Options, dir string) manifest.Verd
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, suite.Close()) })
 	for _, c := range suite.Cases() {
-		t.Run(c.ID(), func(t *testing.T) { reportCase(t, suite.RunCase(context.Background(), c)) })
+		t.Run(c.ID(), func(t *testing.T) {
+			out := suite.RunCase(context.Background(), c)
+			setAttributes(t, caseAttributes(c, out))
+			reportCase(t, out)
+		})
 	}
 	if filtered() {
 		t.Log("some cases were left out by -run or -skip: no verdict")
@@ -326,6 +330,7 @@ func judgeShard(t *testing.T, opt conformance.Options, dir string) manifest.Verd
 	require.NoError(t, err)
 	t.Logf("verdict %s: %d of %d cases ran on plane %s", verdict.Result, verdict.Catalogue.Ran, verdict.Catalogue.Cases, verdict.Plane)
 	assert.Equal(t, verdict.Catalogue.Cases, verdict.Catalogue.Ran, "an unfiltered run must run the whole catalogue")
+	setAttributes(t, verdictAttributes(*verdict))
 	path, err := conformance.WriteVerdict(dir, *verdict)
 	require.NoError(t, err)
 	t.Logf("verdict written to %s", path)
