@@ -181,6 +181,9 @@ func anchors(pairs []string) ([]manifest.Anchor, error) {
 	return out, nil
 }
 
+// planes are the planes of this build.
+func planes() []string { return []string{manifest.PlaneReference} }
+
 // openPlane chooses a plane by name; there is never another one in its place.
 func openPlane(name string) (coreml.Plane, error) {
 	if name == manifest.PlaneReference {

@@ -38,6 +38,7 @@ type cli struct {
 	Generate generateCommand `cmd:"" help:"Decode text with an exported whole model: greedy, speculative or sampled."`
 	Manifest manifestCommand `cmd:"" help:"Describe an exported whole model to a runtime: the meta JSON that a public Swift runtime reads."`
 	Report   reportCommand   `cmd:"" help:"Render the newest verdicts of output directories as Markdown for a pull request."`
+	Doctor   doctorCommand   `cmd:"" help:"Say what can be measured on this machine, and why not the rest."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -1,0 +1,5 @@
+package machine
+
+import "golang.org/x/sys/unix"
+
+func sysctl(name string) ([]byte, error) { return unix.SysctlRaw(name) }

@@ -1,0 +1,5 @@
+//go:build !darwin
+
+package machine
+
+func sysctl(string) ([]byte, error) { return nil, errNoSysctl }
