@@ -20,8 +20,9 @@ build: ## Build the command into build/bin.
 
 # One directory per state of program, recipe and checkpoint: what an older
 # program exported is neither judged nor in the way, and nothing is deleted.
+TAIL_DIR = $(OUT)/tail-$$(cat $(LOCKSTEP) Makefile fixtures/nano/* | cksum | cut -d ' ' -f 1)
 tail: build ## Plan, export and gate the tail shard [30,32) of the bundled nano checkpoint.
-	@out=$(OUT)/tail-$$(cat $(LOCKSTEP) Makefile fixtures/nano/* | cksum | cut -d ' ' -f 1) && \
+	@out=$(TAIL_DIR) && \
 	$(LOCKSTEP) plan --checkpoint fixtures/nano --out $$out --slots 256 && \
 	$(LOCKSTEP) export --checkpoint fixtures/nano --layers 30:32 --out $$out --slots 256 \
 	    --anchor phi4-mini-ane-v0-spec-2026-04-29=b366672 \
@@ -43,10 +44,15 @@ test: ## Run the tests through gotestsum, with a JUnit file.
 	@mkdir -p $(OUT)
 	@$(GO) tool gotestsum --format pkgname --junitfile $(OUT)/junit.xml -- -count=1 ./...
 
+report: build ## Render the tail's verdicts as Markdown: build/report.md, and GitHub's step summary where there is one.
+	@$(LOCKSTEP) report $(TAIL_DIR) --junit $(OUT)/junit.xml $(if $(LOCKSTEP_TALLIES),--mutants "$(LOCKSTEP_TALLIES)") \
+	    $(if $(GITHUB_STEP_SUMMARY),--summary "$(GITHUB_STEP_SUMMARY)") >$(OUT)/report.md
+	@cat $(OUT)/report.md
+
 race: ## What is concurrent, under the race detector (needs a C compiler).
 	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./coreml/reference ./exporter ./internal/durable
 
-lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between packages are a test.)
+lint: ## gofumpt, vet for Linux and macOS, staticcheck, actionlint. (The arrows between packages are a test.)
 	@unformatted="$$($(GO) tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"; \
 	    if [ -n "$$unformatted" ]; then echo "not gofumpt-clean:"; echo "$$unformatted"; exit 1; fi
 	@GOOS=linux GOARCH=amd64 $(GO) vet ./...
@@ -54,6 +60,7 @@ lint: ## gofumpt, vet for Linux and macOS, staticcheck. (The arrows between pack
 	@mkdir -p $(OUT)/bin && $(GO) build -o $(OUT)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	@GOOS=linux GOARCH=amd64 $(OUT)/bin/staticcheck ./...
 	@GOOS=darwin GOARCH=arm64 $(OUT)/bin/staticcheck ./...
+	@$(GO) tool actionlint -shellcheck= -pyflakes=
 	@$(GO) test -count=1 -run 'Arrows|SourceRules' ./conformance
 	@echo "lint: clean"
 
@@ -93,4 +100,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail demo speculation test race lint portable mutants faults fuzz real crosscheck golden proto
+.PHONY: help build tail demo speculation test report race lint portable mutants faults fuzz real crosscheck golden proto
