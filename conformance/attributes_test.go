@@ -41,7 +41,7 @@ func verdictAttributes(v manifest.Verdict) []attribute {
 	list := []attribute{
 		{"plane", v.Plane},
 		{"subject", v.Subject},
-		{"layers", fmt.Sprintf("%d:%d", v.Shard.Start, v.Shard.End)},
+		{"shard", v.Piece().String()},
 		{"package", v.Package.Path},
 		{"package_digest", v.Package.Digest},
 		{"catalogue_digest", v.Catalogue.Digest},
@@ -110,7 +110,7 @@ func TestAttributesReachJUnit(t *testing.T) {
 	tail := found["TestTail"]
 	assert.Equal(t, manifest.PlaneReference, tail["plane"])
 	assert.Equal(t, "nano", tail["subject"])
-	assert.Equal(t, "30:32", tail["layers"])
+	assert.Equal(t, "layers 30:32", tail["shard"])
 	assert.Len(t, tail["package_digest"], 64)
 	assert.Equal(t, "partial", tail["verdict"])
 	assert.Equal(t, "pass", tail["check.parity"])

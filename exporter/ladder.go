@@ -19,20 +19,29 @@ var ErrLadder = errors.New("the ladder does not allow this export")
 var ErrNotPassed = errors.New("not passed")
 
 // VerdictDir is where a directory's verdicts lie.
-const VerdictDir = "verdicts"
+const VerdictDir = manifest.VerdictDir
 
 // VerdictPrefix starts the file names of a shard's verdicts on a plane; the
 // number and VerdictExt follow.
-func VerdictPrefix(layers Range, plane string) string { return layersPart(layers).verdictPrefix(plane) }
+func VerdictPrefix(layers Range, plane string) string {
+	return manifest.VerdictPrefix(manifest.Piece{Kind: manifest.PieceLayers, Start: layers.Start, End: layers.End}, plane)
+}
 
 // HeadVerdictPrefix is VerdictPrefix of an LM head shard, by its rows of the
 // vocabulary.
-func HeadVerdictPrefix(rows Range, plane string) string { return headPart(rows).verdictPrefix(plane) }
+func HeadVerdictPrefix(rows Range, plane string) string {
+	return manifest.VerdictPrefix(manifest.Piece{Kind: manifest.PieceHead, Start: rows.Start, End: rows.End}, plane)
+}
 
-func (p part) verdictPrefix(plane string) string { return p.slug() + "." + plane + "." }
+func (p part) verdictPrefix(plane string) string {
+	if p.kind == headShard {
+		return HeadVerdictPrefix(p.Range, plane)
+	}
+	return VerdictPrefix(p.Range, plane)
+}
 
 // VerdictExt ends a verdict's file name.
-const VerdictExt = ".json"
+const VerdictExt = manifest.VerdictExt
 
 // residency is the one check that a smaller shard's verdict may leave open: it
 // cannot be measured without Core ML.

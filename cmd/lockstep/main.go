@@ -77,7 +77,7 @@ func run(args []string, to streams) int {
 		&c,
 		kong.Name("lockstep"),
 		kong.Description("Core ML shards whose four-token block keeps step with four single-token passes."),
-		kong.Vars{"version": version(), "head_shards": strconv.Itoa(exporter.DefaultHeadShards)},
+		variables(),
 		kong.Writers(help, to.err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -96,6 +96,11 @@ func run(args []string, to streams) int {
 		return reportUsage(err, to)
 	}
 	return report(parsed.Run(), to)
+}
+
+// variables are what the flags' texts refer to.
+func variables() kong.Vars {
+	return kong.Vars{"version": version(), "head_shards": strconv.Itoa(exporter.DefaultHeadShards)}
 }
 
 // reportUsage prints what is wrong with the command line and where its forms

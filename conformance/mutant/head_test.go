@@ -60,6 +60,7 @@ func TestHeadMutantsAreKilled(t *testing.T) {
 			assert.Equal(t, manifest.Fail, kill.Verdict.Result)
 		})
 	}
+	leaveTally(t, tallyOf("head", kills))
 	if slices.Contains(kills, nil) {
 		return // a filter, or a failure above
 	}

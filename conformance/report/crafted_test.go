@@ -62,10 +62,32 @@ func craft(t *testing.T, shards ...manifest.LayerRange) *crafted {
 	for _, s := range shards {
 		c.record.Shards = append(c.record.Shards, c.shard(s))
 	}
+	return c.write()
+}
+
+// write puts the record into the directory.
+func (c *crafted) write() *crafted {
+	c.t.Helper()
 	text, err := manifest.EncodeRecord(c.record)
-	require.NoError(t, err)
+	require.NoError(c.t, err)
 	c.files[manifest.RecordFile] = &fstest.MapFile{Data: text}
 	return c
+}
+
+// addHead records an LM head shard of all rows and adds its verdict.
+func (c *crafted) addHead(plane string) *crafted {
+	c.t.Helper()
+	rows := manifest.VocabRange{End: c.record.Model.Dims.Vocab}
+	like := c.shard(manifest.LayerRange{Start: 1, End: 2})
+	like.Package.Path = "crafted_head0_256_int8.mlpackage"
+	for i := range like.Functions {
+		like.Functions[i].States = nil
+	}
+	c.record.LMHead = []manifest.LMHeadShard{{Start: rows.Start, End: rows.End, Package: like.Package, Functions: like.Functions, Notes: like.Notes}}
+	return c.write().add(1, c.verdict(manifest.LayerRange{}, plane, func(v *manifest.Verdict) {
+		v.Vocab, v.Package = &rows, manifest.VerdictPackage{Path: like.Package.Path, Digest: like.Package.Digest}
+		v.Command = "lockstep gate --out crafted --head 0 --plane " + plane
+	}))
 }
 
 func (c *crafted) shard(r manifest.LayerRange) manifest.Shard {
@@ -98,7 +120,7 @@ func (c *crafted) add(number int, v manifest.Verdict) *crafted {
 	c.t.Helper()
 	text, err := manifest.EncodeVerdict(v)
 	require.NoError(c.t, err)
-	return c.put(manifest.VerdictName{Shard: v.Shard, Plane: v.Plane, Number: number}.String(), string(text))
+	return c.put(manifest.VerdictName{Piece: v.Piece(), Plane: v.Plane, Number: number}.String(), string(text))
 }
 
 // put writes any text among the verdicts.

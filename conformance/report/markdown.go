@@ -62,23 +62,44 @@ func (r Report) planeLine(l PlaneLine) string {
 	text := fmt.Sprintf("**%s** on `%s` (%s): %d of %s judged", l.Standing, l.Plane, whatPlane[l.Plane], l.Judged, plural(l.Shards, "shard"))
 	why := map[string][]string{}
 	var order []string
+	add := func(reason, where string) {
+		if why[reason] == nil {
+			order = append(order, reason)
+		}
+		why[reason] = append(why[reason], where)
+	}
 	for _, e := range r.Exports {
 		for _, row := range e.Rows {
-			if row.Plane != l.Plane {
-				continue
-			}
-			for _, reason := range blame(row) {
-				if why[reason] == nil {
-					order = append(order, reason)
+			if row.Plane == l.Plane {
+				for _, reason := range blame(row) {
+					add(reason, r.name(e, row))
 				}
-				why[reason] = append(why[reason], r.name(e, row))
 			}
+		}
+		for _, row := range e.missing(l.Plane) {
+			add(string(NoVerdict), r.name(e, row))
 		}
 	}
 	for _, reason := range order {
 		text += fmt.Sprintf("; %s (%s)", reason, strings.Join(why[reason], ", "))
 	}
 	return text
+}
+
+// missing are the rows of shards that a plane has no verdict of, one for each.
+func (e Export) missing(plane string) []Row {
+	var out []Row
+	seen := map[manifest.Piece]bool{}
+	for _, row := range e.Rows {
+		seen[row.Piece] = seen[row.Piece] || row.Plane == plane
+	}
+	for _, row := range e.Rows {
+		if !seen[row.Piece] {
+			seen[row.Piece] = true
+			out = append(out, row)
+		}
+	}
+	return out
 }
 
 // blame is what keeps a row from passing.
@@ -97,7 +118,7 @@ func blame(row Row) []string {
 
 // name is a row's shard, with its directory where there are several.
 func (r Report) name(e Export, row Row) string {
-	text := "layers " + layers(row.Shard)
+	text := row.Piece.String()
 	if len(r.Exports) > 1 {
 		text += " in " + code(e.Dir)
 	}
@@ -129,9 +150,9 @@ func (r Report) matrix(d *document) {
 		}
 	})
 	if rows > 0 {
-		d.table(slices.Concat([]string{"layers", "plane", "verdict"}, checks))
+		d.table(slices.Concat([]string{"shard", "plane", "verdict"}, checks))
 		r.each(func(e Export, row Row) {
-			cells := []string{strings.TrimPrefix(r.name(e, row), "layers "), row.Plane, strong(string(row.Standing))}
+			cells := []string{r.name(e, row), row.Plane, strong(string(row.Standing))}
 			if row.Plane == "" {
 				cells[1] = "-"
 			}
@@ -150,9 +171,9 @@ func (r Report) matrix(d *document) {
 		if len(e.NotExported) > 0 {
 			names := make([]string, len(e.NotExported))
 			for i, s := range e.NotExported {
-				names[i] = layers(s)
+				names[i] = s.String()
 			}
-			d.line("Not exported to %s yet: layers %s.", code(e.Dir), strings.Join(names, ", "))
+			d.line("Not exported to %s yet: %s.", code(e.Dir), strings.Join(names, ", "))
 			d.blank()
 		}
 	}
@@ -331,7 +352,7 @@ func (r Report) figures(d *document) {
 
 // plainName is name without Markdown.
 func plainName(r Report, e Export, row Row) string {
-	text := "layers " + layers(row.Shard)
+	text := row.Piece.String()
 	if len(r.Exports) > 1 {
 		text += " in " + e.Dir
 	}

@@ -27,7 +27,7 @@ type Fresh func(manifest.Verdict, manifest.Record) error
 // is wanted most when something is broken. A record that cannot be read is an
 // error, since nothing can be held against it.
 func Read(fsys fs.FS, dir string, fresh Fresh) (Export, error) {
-	e := Export{Dir: dir, Rows: []Row{}, NotExported: []manifest.LayerRange{}, Unread: []string{}}
+	e := Export{Dir: dir, Rows: []Row{}, NotExported: []manifest.Piece{}, Unread: []string{}}
 	record, err := readRecord(fsys)
 	if err != nil {
 		return Export{}, fmt.Errorf("%s: %w", dir, err)
@@ -51,19 +51,17 @@ func Read(fsys fs.FS, dir string, fresh Fresh) (Export, error) {
 // addUnjudged adds what the record has and no verdict speaks of, and what the
 // layout has and the record does not.
 func (e *Export) addUnjudged(r *manifest.Record) {
-	exported := map[manifest.LayerRange]bool{}
-	for _, s := range r.Shards {
-		shard := manifest.LayerRange{Start: s.Start, End: s.End}
-		exported[shard] = true
-		if !slices.ContainsFunc(e.Rows, func(row Row) bool { return row.Shard == shard }) {
-			e.Rows = append(e.Rows, Row{Shard: shard, Standing: NoVerdict})
+	exported := r.Pieces()
+	for piece := range exported {
+		if !slices.ContainsFunc(e.Rows, func(row Row) bool { return row.Piece == piece }) {
+			e.Rows = append(e.Rows, Row{Piece: piece, Standing: NoVerdict})
 		}
 	}
 	start := 0
 	for _, n := range r.Layout {
-		shard := manifest.LayerRange{Start: start, End: start + n}
-		if !exported[shard] {
-			e.NotExported = append(e.NotExported, shard)
+		piece := manifest.Piece{Kind: manifest.PieceLayers, Start: start, End: start + n}
+		if _, ok := exported[piece]; !ok {
+			e.NotExported = append(e.NotExported, piece)
 		}
 		start += n
 	}
@@ -96,7 +94,7 @@ func verdictFiles(fsys fs.FS) (groups [][]manifest.VerdictName, unread []string,
 		return nil, nil, err
 	}
 	type about struct {
-		shard manifest.LayerRange
+		piece manifest.Piece
 		plane string
 	}
 	at := map[about]int{}
@@ -108,7 +106,7 @@ func verdictFiles(fsys fs.FS) (groups [][]manifest.VerdictName, unread []string,
 			}
 			continue
 		}
-		key := about{n.Shard, n.Plane}
+		key := about{n.Piece, n.Plane}
 		if _, ok := at[key]; !ok {
 			at[key] = len(groups)
 			groups = append(groups, nil)
@@ -128,7 +126,7 @@ func verdictFiles(fsys fs.FS) (groups [][]manifest.VerdictName, unread []string,
 func newest(fsys fs.FS, names []manifest.VerdictName, record *manifest.Record, fresh Fresh) Row {
 	var first Row
 	for i, n := range names {
-		row := Row{Shard: n.Shard, Plane: n.Plane, File: path.Join(manifest.VerdictDir, n.String())}
+		row := Row{Piece: n.Piece, Plane: n.Plane, File: path.Join(manifest.VerdictDir, n.String())}
 		v, err := readVerdict(fsys, row.File, n)
 		if err != nil {
 			row.Standing, row.Reason = Error, "the verdict cannot be read: "+err.Error()
@@ -146,7 +144,7 @@ func newest(fsys fs.FS, names []manifest.VerdictName, record *manifest.Record, f
 		if i == 0 {
 			first = row
 		}
-		if record != nil && v.Package.Digest == digestOf(record, n.Shard) {
+		if record != nil && v.Package.Digest == record.Pieces()[n.Piece].Digest {
 			return row // older ones ran an older list of cases
 		}
 	}
@@ -162,9 +160,9 @@ func readVerdict(fsys fs.FS, file string, n manifest.VerdictName) (*manifest.Ver
 	if err != nil {
 		return nil, err
 	}
-	if v.Shard != n.Shard || v.Plane != n.Plane {
-		return nil, fmt.Errorf("%w: its name says layers %s on plane %s, its text layers %s on %s",
-			manifest.ErrInvalid, layers(n.Shard), n.Plane, layers(v.Shard), v.Plane)
+	if v.Piece() != n.Piece || v.Plane != n.Plane {
+		return nil, fmt.Errorf("%w: its name says %s on plane %s, its text %s on %s",
+			manifest.ErrInvalid, n.Piece, n.Plane, v.Piece(), v.Plane)
 	}
 	return v, nil
 }
@@ -174,24 +172,14 @@ func ofRecord(v *manifest.Verdict, r *manifest.Record) error {
 	if r == nil {
 		return fmt.Errorf("there is no %s to hold its package against", manifest.RecordFile)
 	}
-	switch digest := digestOf(r, v.Shard); digest {
+	switch digest := r.Pieces()[v.Piece()].Digest; digest {
 	case v.Package.Digest:
 		return nil
 	case "":
-		return fmt.Errorf("the record has no layers %s", layers(v.Shard))
+		return fmt.Errorf("the record has no %s", v.Piece())
 	default:
 		return fmt.Errorf("its package has digest %.12s…, the record's has %.12s…", v.Package.Digest, digest)
 	}
-}
-
-// digestOf is the digest of a recorded shard's package, or nothing.
-func digestOf(r *manifest.Record, shard manifest.LayerRange) string {
-	for _, s := range r.Shards {
-		if s.Start == shard.Start && s.End == shard.End {
-			return s.Package.Digest
-		}
-	}
-	return ""
 }
 
 // readText reads a file of at most maxText bytes.

@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"lockstep/manifest"
@@ -34,16 +33,16 @@ type Export struct {
 	// without a plane.
 	Rows []Row `json:"rows"`
 	// NotExported are the shards of the layout that the record does not have.
-	NotExported []manifest.LayerRange `json:"not_exported"`
+	NotExported []manifest.Piece `json:"not_exported"`
 	// Unread are files among the verdicts that have no verdict's name.
 	Unread []string `json:"unread"`
 }
 
-// Row is what is known of one shard on one plane.
+// Row is what is known of one shard, of layers or of the LM head, on one plane.
 type Row struct {
-	Shard    manifest.LayerRange `json:"shard"`
-	Plane    string              `json:"plane,omitempty"`
-	Standing Standing            `json:"standing"`
+	Piece    manifest.Piece `json:"piece"`
+	Plane    string         `json:"plane,omitempty"`
+	Standing Standing       `json:"standing"`
 	// Reason says why the standing is stale or error without a verdict that
 	// says it.
 	Reason string `json:"reason,omitempty"`
@@ -92,9 +91,9 @@ func (r Report) Planes() []PlaneLine {
 	shards := 0
 	lines := map[string]*PlaneLine{}
 	for _, e := range r.Exports {
-		seen := map[manifest.LayerRange]bool{}
+		seen := map[manifest.Piece]bool{}
 		for _, row := range e.Rows {
-			seen[row.Shard] = true
+			seen[row.Piece] = true
 			if row.Plane == "" {
 				continue
 			}
@@ -131,9 +130,10 @@ func comparePlanes(a, b string) int {
 	return cmp.Compare(slices.Index(order, a), slices.Index(order, b))
 }
 
+// compareRows puts layers before the LM head.
 func compareRows(a, b Row) int {
-	return cmp.Or(comparePlanes(a.Plane, b.Plane), cmp.Compare(a.Shard.Start, b.Shard.Start), cmp.Compare(a.Shard.End, b.Shard.End))
+	return cmp.Or(
+		comparePlanes(a.Plane, b.Plane), -cmp.Compare(a.Piece.Kind, b.Piece.Kind),
+		cmp.Compare(a.Piece.Start, b.Piece.Start), cmp.Compare(a.Piece.End, b.Piece.End),
+	)
 }
-
-// layers is a range as the command line takes it.
-func layers(r manifest.LayerRange) string { return fmt.Sprintf("%d:%d", r.Start, r.End) }

@@ -80,6 +80,11 @@ func TestMarkdown(t *testing.T) {
 			return of(t, c.add(1, c.verdict(head, manifest.PlaneReference, nil)))
 		}},
 		{"several", "fail on coreml, partial on reference, pass on fake", several},
+		{"head", "partial on reference, pass on coreml", func(t *testing.T) report.Report {
+			c := craft(t, tail)
+			c.add(1, c.verdict(tail, manifest.PlaneCoreML, nil)).addHead(manifest.PlaneCoreML)
+			return of(t, c.add(1, c.verdict(tail, manifest.PlaneReference, nil)))
+		}},
 		{"none", "no verdict", func(t *testing.T) report.Report {
 			empty := &crafted{t: t, files: fstest.MapFS{}}
 			return of(t, empty, craft(t, head, tail))
