@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,9 +8,6 @@ import (
 
 	"lockstep/internal/durable"
 )
-
-// errNoSysctl is every answer of a system that has no such calls.
-var errNoSysctl = errors.New("this system has no sysctl")
 
 // Here is the machine that the program runs on.
 type Here struct{}

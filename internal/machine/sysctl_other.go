@@ -2,4 +2,6 @@
 
 package machine
 
-func sysctl(string) ([]byte, error) { return nil, errNoSysctl }
+import "errors"
+
+func sysctl(string) ([]byte, error) { return nil, errors.New("this system has no sysctl") }
