@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"lockstep/internal/elementary":  {},
 	"lockstep/internal/strictjson":  {},
 	"lockstep/internal/durable":     {},
-	"lockstep/internal/machine":     {"internal/durable"},
+	"lockstep/internal/machine":     {"internal/durable", "manifest"},
 	"lockstep/internal/safetensors": {"internal/strictjson"},
 	"lockstep/internal/gguf":        {},
 	"lockstep/internal/checkpoint":  {"internal/strictjson", "internal/safetensors", "internal/gguf", "internal/elementary", "internal/half"},

@@ -4,10 +4,10 @@
 // and the runtime manifest, a recorded whole model in the words of a public
 // Swift runtime.
 //
-// It owns their types, canonical JSON, strict decoding, the checks that a text
-// agrees with itself, and the JSON Schemas; it reads no files and judges
-// nothing. It uses the standard library alone, so that any tool can read these
-// texts with it.
+// It owns their types, file names, canonical JSON, strict decoding, the checks
+// that a text agrees with itself, and the JSON Schemas; it reads no files and
+// judges nothing. It uses the standard library alone, so that any tool can read
+// these texts with it.
 //
 // Canonical JSON is one fixed text per value: fields in declared order, map
 // keys sorted, lists as lists even when empty, two spaces of indent, no HTML

@@ -54,10 +54,12 @@ func (d *document) table(head []string) {
 	d.line("%s|", strings.Repeat("|---", len(head)))
 }
 
-// row writes a row of cells; GitHub takes a | for the next cell even in code.
+// row writes a row of cells. GitHub takes a | for the next cell even in code,
+// unless a backslash stands before it that is not itself behind one.
 func (d *document) row(cells ...string) {
 	for i := range cells {
-		cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
+		apart := strings.ReplaceAll(cells[i], `\|`, `\ |`)
+		cells[i] = strings.ReplaceAll(apart, "|", `\|`)
 	}
 	d.line("| %s |", strings.Join(cells, " | "))
 }

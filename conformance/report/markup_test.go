@@ -30,6 +30,7 @@ func TestForeignTextStaysText(t *testing.T) {
 		d.row(span, code(markup.Draw(t, "other")))
 		line := d.b.String()
 		assert.Equal(t, 1, strings.Count(line, "\n"))
+		assert.NotContains(t, line, `\\|`, "an escaped backslash, and a bare |")
 		assert.Equal(t, 3, strings.Count(line, "|")-strings.Count(line, `\|`), "%s", line)
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lockstep/manifest"
 )
 
 // Schema is the version of a diagnosis's JSON.
@@ -43,26 +45,20 @@ type Diagnosis struct {
 	Measures []Finding `json:"measures"`
 }
 
-// The planes by name, as verdicts have them.
-const (
-	planeReference = "reference"
-	planeCoreML    = "coreml"
-)
-
 // Diagnose draws the conclusions.
 func Diagnose(f Facts, p Program) Diagnosis {
 	coreML, engine := f.coreML(), f.neuralEngine(p.Devices)
 	native := coreML
 	if f.OS == "darwin" { // elsewhere no build has the plane
-		native = needs(coreML, p.has(planeCoreML))
+		native = needs(coreML, p.has(manifest.PlaneCoreML))
 	}
 	onEngine := needs(native, f.bare(), engine)
 	return Diagnosis{
 		Schema: Schema, Facts: f,
 		There: []Finding{named("Core ML", coreML), named("Neural Engine", engine)},
 		Measures: []Finding{
-			named("package, lint, oracle, parity, ranges on plane reference", needs(f.writes(), p.has(planeReference))),
-			named("oracle and parity on plane coreml", native),
+			named("package, lint, oracle, parity, ranges on plane "+manifest.PlaneReference, needs(f.writes(), p.has(manifest.PlaneReference))),
+			named("oracle and parity on plane "+manifest.PlaneCoreML, native),
 			named("residency", onEngine),
 			named("latency on the Neural Engine", onEngine),
 			named("energy", needs(onEngine, f.power())),
