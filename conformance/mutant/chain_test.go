@@ -108,6 +108,17 @@ func (r chainRow) String() string {
 	return b.String() + "  " + strings.Join(r.kinds, " ") + "\n"
 }
 
+// chainKills are the rows as a tally counts them.
+func chainKills(rows []chainRow) []*mutant.Kill {
+	kills := make([]*mutant.Kill, len(rows))
+	for i, row := range rows {
+		if row.results != nil {
+			kills[i] = &mutant.Kill{Mutant: mutant.Mutant{Name: row.name}, Results: row.results}
+		}
+	}
+	return kills
+}
+
 // TestChainMutantsAreKilled runs every mutant of the whole model through its
 // checks; each must be killed by the check it names, and the matrix is golden.
 // Its first row is the model without a fault.
@@ -128,6 +139,7 @@ func TestChainMutantsAreKilled(t *testing.T) {
 			})
 		}
 	})
+	leaveTally(t, tallyOf("decode", chainKills(rows)))
 	var matrix strings.Builder
 	fmt.Fprintf(&matrix, "%-34s", "mutant")
 	for _, check := range conformance.ChainChecks() {

@@ -57,7 +57,7 @@ func Diagnose(f Facts, p Program) Diagnosis {
 		Schema: Schema, Facts: f,
 		There: []Finding{named("Core ML", coreML), named("Neural Engine", engine)},
 		Measures: []Finding{
-			named("package, lint, oracle, parity, ranges on plane "+manifest.PlaneReference, needs(f.writes(), p.has(manifest.PlaneReference))),
+			named("package, lint, equivalence, oracle, parity, ranges on plane "+manifest.PlaneReference, needs(f.writes(), p.has(manifest.PlaneReference))),
 			named("oracle and parity on plane "+manifest.PlaneCoreML, native),
 			named("residency", onEngine),
 			named("latency on the Neural Engine", onEngine),
