@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"lockstep/coreml":                  {},
 	"lockstep/coreml/hostinput":        {"coreml", "internal/contract", "internal/half", "internal/elementary"},
 	"lockstep/coreml/decode":           {"coreml", "coreml/hostinput", "manifest", "internal/contract", "internal/half", "internal/elementary"},
+	"lockstep/coreml/worker":           {"coreml", "internal/durable"},
 	"lockstep/coreml/reference/kernel": {"internal/half", "internal/elementary"},
 	"lockstep/coreml/reference": {
 		"coreml", "coreml/reference/kernel", "internal/half", "internal/elementary", "internal/mil", "internal/mlpackage",

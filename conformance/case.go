@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"lockstep/coreml"
 	"lockstep/manifest"
 )
 
@@ -67,11 +68,14 @@ func notMeasured(reason string, evidence ...manifest.Evidence) Outcome {
 	return Outcome{Result: manifest.NotMeasured, Reason: reason, Evidence: evidence}
 }
 
-// broken is the outcome of an error. A cancelled run says nothing about the
-// package; anything else that keeps a case from its answer does.
+// broken is the outcome of an error. A cancelled run and a plane that broke say
+// nothing about the package; anything else that keeps a case from its answer
+// does.
 func broken(err error) Outcome {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errHarness) {
-		return Outcome{Result: manifest.Error, Reason: err.Error()}
+	for _, other := range []error{context.Canceled, context.DeadlineExceeded, coreml.ErrBroken, errHarness} {
+		if errors.Is(err, other) {
+			return Outcome{Result: manifest.Error, Reason: err.Error()}
+		}
 	}
 	if errors.Is(err, errUntold) {
 		return notMeasured(err.Error())

@@ -11,6 +11,10 @@ import (
 // would run; residency is then "not measured", never passed.
 var ErrNoComputePlan = errors.New("this plane has no compute plan")
 
+// ErrBroken is wrapped by errors about the plane itself: its process hung,
+// crashed or answered nonsense. It says nothing about the package.
+var ErrBroken = errors.New("the plane broke")
+
 // ErrNonFinite is wrapped by errors about a NaN or an infinity in a pass's
 // inputs, states or outputs. One such value would poison the KV cache blend
 // for good, so it ends the session.

@@ -7,7 +7,8 @@
 // that cannot replace. A run that was killed leaves such a partial behind; the
 // next run of the same content compares it with the true bytes and goes on
 // from the first difference, and a run of other content leaves it alone.
-// Nothing is ever removed or shortened, whoever made it.
+// Nothing is ever removed or shortened, whoever made it; [Scratch] alone takes
+// away the name that it has just made itself.
 //
 // Four things alone change what a run did not create: the lock file's text, the
 // rewriting of a partial whose name carries the writer's own digest,
