@@ -1,11 +1,15 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"slices"
+
+	"github.com/x448/float16"
 
 	"lockstep/coreml"
 )
@@ -39,7 +43,7 @@ func (f *function) ComputePlan(ctx context.Context) (*coreml.ComputePlan, error)
 		return nil, err
 	}
 	if r.Plan == nil {
-		return nil, p.nonsense(doing, "a compute plan")
+		return nil, p.nonsense(doing, "a compute plan", "none")
 	}
 	return r.Plan, nil
 }
@@ -49,8 +53,25 @@ func (f *function) ComputePlan(ctx context.Context) (*coreml.ComputePlan, error)
 // killed, and all states that lie in it are lost. The first pass in a worker
 // may take as long as loading, since Core ML may put that off until then.
 func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
+	return f.pass(ctx, inputs, st, outputs, nil)
+}
+
+// tracer is a function of a plane that can show every value.
+type tracer struct{ *function }
+
+// Trace implements coreml.Tracer. What holds for Predict holds here, with the
+// time of a pass for each value; observe must not use the package.
+func (f tracer) Trace(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, observe func(coreml.Observed) error) error {
+	return f.pass(ctx, inputs, st, outputs, observe)
+}
+
+// pass is Predict, or Trace where observe is not nil.
+func (f *function) pass(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, observe func(coreml.Observed) error) error {
 	defer runtime.KeepAlive(st) // the worker would be told to let go of it
 	p, doing := f.pkg, "a pass of "+f.name
+	if observe != nil {
+		doing = "a trace of " + f.name
+	}
 	if err := p.acquire(ctx); err != nil {
 		return err
 	}
@@ -67,6 +88,10 @@ func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor,
 	}
 	var l layout
 	req.Inputs, req.Outputs = l.ports(inputs), l.ports(outputs)
+	if observe != nil {
+		s := l.add(windowValues)
+		req.Op, req.Values = opTrace, &s
+	}
 	if err := p.share(ctx, l); err != nil {
 		return err
 	}
@@ -80,16 +105,53 @@ func (f *function) Predict(ctx context.Context, inputs map[string]coreml.Tensor,
 	if !p.proc.warm[f.name] {
 		timeout = max(timeout, p.plane.opt.Load)
 	}
-	proc := p.proc
-	_, err := p.ask(ctx, doing, timeout, req)
+	r, err := p.ask(ctx, doing, timeout, req)
+	if observe != nil && err == nil {
+		err = p.follow(ctx, doing, *req.Values, r, observe)
+	}
 	if p.proc == nil {
 		return err
 	}
-	proc.warm[f.name] = true
-	if got := proc.get(side{req.Outputs, outputs}); got != nil {
-		return got
+	p.proc.warm[f.name] = true
+	return errors.Join(err, p.proc.get(side{req.Outputs, outputs}))
+}
+
+// windowValues is how many elements of a value go through the shared file at a
+// time.
+const windowValues = 1 << 19
+
+// follow hands the values of a trace to observe, from the first part on. The
+// error of observe ends the pass, and comes back as the plane has wrapped it.
+func (p *pkg) follow(ctx context.Context, doing string, window span, r *reply, observe func(coreml.Observed) error) error {
+	var value []float16.Float16
+	var stopped error
+	for r.Observed != nil {
+		part := r.Observed
+		shared, err := p.proc.region.values(span{window.At, part.Count})
+		n, ok := elements(part.Shape)
+		whole := len(value) + len(shared)
+		fits := err == nil && ok && part.Count <= window.Count && whole <= n && (part.More && len(shared) > 0 || whole == n)
+		if !fits || stopped != nil {
+			return p.nonsense(doing, "the next part of a value", fmt.Sprintf("%+v", *part))
+		}
+		value = append(value, shared...)
+		next := &request{Op: opNext}
+		if !part.More {
+			stopped = observe(coreml.Observed{Op: part.Op, Name: part.Name, Tensor: coreml.Tensor{Shape: part.Shape, Data: value}})
+			value = value[:0]
+		}
+		if stopped != nil {
+			next.Stop = cmp.Or(stopped.Error(), "stopped")
+		}
+		if r, err = p.ask(ctx, doing, p.plane.opt.Pass, next); err != nil {
+			var own *planeError
+			if stopped != nil && errors.As(err, &own) {
+				own.is = append(own.is, stopped)
+			}
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // bind names the state of a pass in the worker.
@@ -150,8 +212,8 @@ func (l *layout) ports(tensors map[string]coreml.Tensor) []port {
 
 // nonsense is the error of a reply that lacks what it is for; it ends the
 // worker.
-func (p *pkg) nonsense(doing, want string) error {
-	err := p.proc.broken(doing, fmt.Errorf("%w: want %s, found none", ErrProtocol, want))
+func (p *pkg) nonsense(doing, want, found string) error {
+	err := p.proc.broken(doing, fmt.Errorf("%w: want %s, found %s", ErrProtocol, want, found))
 	p.drop()
-	return err
+	return p.note(doing, err)
 }

@@ -14,13 +14,15 @@ type operation string
 const (
 	opHello   operation = "hello"   // Plane → Plane
 	opOpen    operation = "open"    // Dir → Functions
-	opLoad    operation = "load"    // Function → Signature
+	opLoad    operation = "load"    // Function → Signature, Traces
 	opPlan    operation = "plan"    // Function → Plan
 	opState   operation = "state"   // → State
 	opMap     operation = "map"     // Bytes: the shared file has grown
 	opRead    operation = "read"    // State, Name → the span Values
 	opWrite   operation = "write"   // State, Name, the span Values
 	opPredict operation = "predict" // Function, State, Inputs → Outputs
+	opTrace   operation = "trace"   // opPredict, whose values go through the span Values → Observed
+	opNext    operation = "next"    // Stop → Observed, or the end of opTrace
 	opClose   operation = "close"
 )
 
@@ -37,6 +39,7 @@ type request struct {
 	Values   *span     `json:"values,omitempty"`
 	Inputs   []port    `json:"inputs,omitempty"`
 	Outputs  []port    `json:"outputs,omitempty"`
+	Stop     string    `json:"stop,omitempty"` // the error of who observes
 	Bytes    int64     `json:"bytes,omitempty"`
 	Drop     []uint64  `json:"drop,omitempty"` // states that nobody holds any more
 }
@@ -63,6 +66,18 @@ type reply struct {
 	Signature *coreml.Signature   `json:"signature,omitempty"`
 	Plan      *coreml.ComputePlan `json:"plan,omitempty"`
 	State     uint64              `json:"state,omitempty"`
+	Traces    bool                `json:"traces,omitempty"` // the function is a coreml.Tracer
+	Observed  *observed           `json:"observed,omitempty"`
+}
+
+// observed is a value of a traced pass, or a part of one: its elements come in
+// order, as many at a time as the span has room for.
+type observed struct {
+	Op    string `json:"op"`
+	Name  string `json:"name"`
+	Shape []int  `json:"shape"`
+	Count int64  `json:"count"` // elements in the span now
+	More  bool   `json:"more,omitempty"`
 }
 
 // failure is an error of the plane.

@@ -38,18 +38,24 @@ type pkg struct {
 	closed    bool
 	proc      *process // nil where none runs
 	functions []string
-	known     map[string]*coreml.Signature // of functions that were loaded once
-	recent    string                       // function that was placed last
+	known     map[string]known // functions that were loaded once
+	recent    string           // function that was placed last
 
 	mu    sync.Mutex          // guards what follows, which the collector's cleanups use
 	live  map[*place]struct{} // of states that somebody holds
 	loose []*place            // of states that nobody holds any more
 }
 
+// known is what is known of a function.
+type known struct {
+	sig    *coreml.Signature
+	traces bool
+}
+
 func newPackage(p *Plane, dir string) *pkg {
 	opened := &pkg{
 		plane: p, dir: dir, turn: make(chan struct{}, 1),
-		known: map[string]*coreml.Signature{}, live: map[*place]struct{}{},
+		known: map[string]known{}, live: map[*place]struct{}{},
 	}
 	opened.turn <- struct{}{}
 	return opened
@@ -98,7 +104,12 @@ func (p *pkg) Function(ctx context.Context, name string) (coreml.Function, error
 			return nil, err
 		}
 	}
-	return &function{pkg: p, name: name, sig: *p.known[name]}, nil
+	k := p.known[name]
+	fn := &function{pkg: p, name: name, sig: *k.sig}
+	if k.traces {
+		return tracer{fn}, nil
+	}
+	return fn, nil
 }
 
 // Close implements coreml.Package: it closes the package in the worker, and
@@ -234,7 +245,7 @@ func (p *pkg) place(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.learn(name, r.Signature); err != nil {
+	if err := p.learn(name, known{r.Signature, r.Traces}); err != nil {
 		p.drop()
 		return fmt.Errorf("%w: worker: %s: %w", coreml.ErrBroken, loading, err)
 	}
@@ -242,15 +253,15 @@ func (p *pkg) place(ctx context.Context, name string) error {
 	return nil
 }
 
-// learn keeps a function's signature, which no later worker may change.
-func (p *pkg) learn(name string, sig *coreml.Signature) error {
-	if err := checkSignature(sig); err != nil {
+// learn keeps what a worker says of a function, which no later one may change.
+func (p *pkg) learn(name string, k known) error {
+	if err := checkSignature(k.sig); err != nil {
 		return err
 	}
-	if before, ok := p.known[name]; ok && !reflect.DeepEqual(before, sig) {
-		return fmt.Errorf("%w: want the signature %v, found %v", ErrChanged, *before, *sig)
+	if before, ok := p.known[name]; ok && !reflect.DeepEqual(before, k) {
+		return fmt.Errorf("%w: want the signature %v, found %v", ErrChanged, *before.sig, *k.sig)
 	}
-	p.known[name] = sig
+	p.known[name] = k
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 
+	"github.com/x448/float16"
+
 	"lockstep/coreml"
 )
 
@@ -24,7 +26,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, shared *os.File, op
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &server{
-		open: open, region: region{file: shared},
+		open: open, region: region{file: shared}, partial: make(chan *reply), next: make(chan *request),
 		functions: map[string]coreml.Function{}, states: map[uint64]coreml.State{},
 	}
 	incoming := receive(ctx, in)
@@ -41,23 +43,45 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, shared *os.File, op
 		case next.err != nil:
 			return next.err
 		}
-		answer := make(chan *reply, 1)
-		go func() { answer <- s.answer(ctx, &next.request) }()
+		if err := s.serve(ctx, &next.request, incoming, out); err != nil {
+			return err
+		}
+	}
+}
+
+// serve answers one request, and those that go on with a trace that it began.
+func (s *server) serve(ctx context.Context, req *request, incoming <-chan received, out io.Writer) error {
+	answer := make(chan *reply, 1)
+	go func() { answer <- s.answer(ctx, req) }()
+	asked := false // for the next part of a trace
+	for {
 		select {
 		case r := <-answer:
-			frame, err := appendFrame(nil, r, maxReply)
-			if err != nil {
+			return send(out, r)
+		case r := <-s.partial:
+			if err := send(out, r); err != nil {
 				return err
 			}
-			if _, err := out.Write(frame); err != nil {
-				return err
-			}
+			asked = true
 		case early := <-incoming:
-			return fmt.Errorf("%w during %s: %w", ErrAbandoned, next.request.Op, early.cause())
+			if !asked || early.err != nil || early.request.Op != opNext {
+				return fmt.Errorf("%w during %s: %w", ErrAbandoned, req.Op, early.cause())
+			}
+			asked = false
+			s.next <- &early.request // the trace waits for it
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+func send(out io.Writer, r *reply) error {
+	frame, err := appendFrame(nil, r, maxReply)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(frame)
+	return err
 }
 
 // received is a request, or what came in place of one.
@@ -106,23 +130,36 @@ type server struct {
 	region    region
 	seq       uint64 // of the last request
 	last      uint64 // state made
+
+	partial chan *reply   // parts of a trace
+	next    chan *request // what asks for each next part
 }
 
-// answer does what a request asks for.
+// answer does what a request asks for; a trace has taken others since.
 func (s *server) answer(ctx context.Context, req *request) *reply {
-	r := &reply{Seq: req.Seq}
+	r := &reply{}
 	if err := s.do(ctx, req, r); err != nil {
-		return &reply{Seq: req.Seq, Error: failureOf(err)}
+		r = &reply{Error: failureOf(err)}
 	}
+	r.Seq = s.seq
 	return r
 }
 
-func (s *server) do(ctx context.Context, req *request, r *reply) error {
-	if s.seq++; req.Seq != s.seq {
-		return fmt.Errorf("%w: want request %d, found %d", ErrProtocol, s.seq, req.Seq)
+// admit takes a request's number, and lets go of the states that it names.
+func (s *server) admit(req *request) error {
+	want := s.seq + 1
+	if s.seq = req.Seq; req.Seq != want {
+		return fmt.Errorf("%w: want request %d, found %d", ErrProtocol, want, req.Seq)
 	}
 	for _, id := range req.Drop {
 		delete(s.states, id)
+	}
+	return nil
+}
+
+func (s *server) do(ctx context.Context, req *request, r *reply) error {
+	if err := s.admit(req); err != nil {
+		return err
 	}
 	if err := s.ready(req.Op); err != nil {
 		return err
@@ -142,8 +179,8 @@ func (s *server) do(ctx context.Context, req *request, r *reply) error {
 		return s.region.remap(req.Bytes)
 	case opRead, opWrite:
 		return s.access(req)
-	case opPredict:
-		return s.predict(ctx, req)
+	case opPredict, opTrace:
+		return s.pass(ctx, req)
 	case opClose:
 		return s.closePackage()
 	}
@@ -199,6 +236,7 @@ func (s *server) load(ctx context.Context, req *request, r *reply) error {
 	}
 	sig := fn.Signature()
 	r.Signature = &sig
+	_, r.Traces = fn.(coreml.Tracer)
 	return nil
 }
 
@@ -257,8 +295,8 @@ func (s *server) access(req *request) error {
 	return st.Write(req.Name, values)
 }
 
-// predict runs a pass on tensors that lie in the shared file.
-func (s *server) predict(ctx context.Context, req *request) error {
+// pass runs a pass on tensors that lie in the shared file.
+func (s *server) pass(ctx context.Context, req *request) error {
 	fn, err := s.function(req.Function)
 	if err != nil {
 		return err
@@ -277,7 +315,53 @@ func (s *server) predict(ctx context.Context, req *request) error {
 	if err != nil {
 		return err
 	}
-	return fn.Predict(ctx, inputs, st, outputs)
+	if req.Op == opPredict {
+		return fn.Predict(ctx, inputs, st, outputs)
+	}
+	tracer, ok := fn.(coreml.Tracer)
+	if !ok {
+		return fmt.Errorf("%w: function %q shows outputs only", ErrProtocol, req.Function)
+	}
+	window, err := s.window(req)
+	if err != nil {
+		return err
+	}
+	return tracer.Trace(ctx, inputs, st, outputs, func(o coreml.Observed) error { return s.show(ctx, o, window) })
+}
+
+// window is where the values of a traced pass go.
+func (s *server) window(req *request) ([]float16.Float16, error) {
+	if req.Values == nil || req.Values.Count == 0 {
+		return nil, fmt.Errorf("%w: want a span for values, found none", ErrProtocol)
+	}
+	return s.region.values(*req.Values)
+}
+
+// show hands a value over, part by part.
+func (s *server) show(ctx context.Context, o coreml.Observed, window []float16.Float16) error {
+	for rest, more := o.Tensor.Data, true; more; {
+		n := copy(window, rest)
+		rest = rest[n:]
+		more = len(rest) > 0
+		part := &observed{Op: o.Op, Name: o.Name, Shape: o.Tensor.Shape, Count: int64(n), More: more}
+		select {
+		case s.partial <- &reply{Seq: s.seq, Observed: part}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case next := <-s.next:
+			if err := s.admit(next); err != nil {
+				return err
+			}
+			if next.Stop != "" {
+				return errors.New(next.Stop)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (s *server) closePackage() error {

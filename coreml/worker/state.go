@@ -59,7 +59,7 @@ func (p *pkg) make(ctx context.Context, at *place) error {
 		return err
 	}
 	if r.State == 0 {
-		return p.nonsense(doing, "a state")
+		return p.nonsense(doing, "a state", "none")
 	}
 	at.proc, at.id = p.proc, r.State
 	return nil
@@ -130,7 +130,7 @@ func (p *pkg) settle(ctx context.Context, at *place) error {
 // save copies the content of a state out of the worker.
 func (p *pkg) save(ctx context.Context, at *place) error {
 	saved := map[string][]float16.Float16{}
-	for _, f := range p.known[p.recent].States {
+	for _, f := range p.known[p.recent].sig.States {
 		n, _ := elements(f.Shape) // checked when it was learnt
 		saved[f.Name] = make([]float16.Float16, n)
 		if err := p.transfer(ctx, opRead, at, f.Name, saved[f.Name]); err != nil {

@@ -42,7 +42,10 @@ func (p *toyPackage) Function(_ context.Context, name string) (coreml.Function, 
 	if rows == 0 {
 		return nil, fmt.Errorf("%w: no function %q", errToy, name)
 	}
-	return toyFunction{name, rows}, nil
+	if fn := (toyFunction{name, rows}); name == "t1" {
+		return fn, nil
+	}
+	return toyTracer{toyFunction{name, rows}}, nil
 }
 
 func (p *toyPackage) NewState() (coreml.State, error) {
@@ -95,6 +98,30 @@ func (f toyFunction) Predict(_ context.Context, inputs map[string]coreml.Tensor,
 		}
 	}
 	return nil
+}
+
+// toyTracer shows hidden, nothing, and a value that takes several parts.
+type toyTracer struct{ toyFunction }
+
+const largeValue = 2*windowValues + 5
+
+func (f toyTracer) Trace(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor, observe func(coreml.Observed) error) error {
+	err := f.Predict(ctx, inputs, st, outputs)
+	large := make([]float16.Float16, largeValue)
+	for i := range large {
+		large[i] = float16.Float16(i * 7)
+	}
+	for _, o := range []coreml.Observed{
+		{Op: "add", Name: "hidden", Tensor: outputs["hidden"]},
+		{Op: "slice", Name: "nothing", Tensor: coreml.Tensor{Shape: []int{0, 4}}},
+		{Op: "conv", Name: "large", Tensor: coreml.Tensor{Shape: []int{1, largeValue}, Data: large}},
+		{Op: "add", Name: "again", Tensor: outputs["hidden"]},
+	} {
+		if err := observe(o); err != nil {
+			return fmt.Errorf("after %s: %w", o.Name, err)
+		}
+	}
+	return err
 }
 
 type toyState map[string][]float16.Float16
@@ -262,8 +289,8 @@ func (p faultyPackage) Function(ctx context.Context, name string) (coreml.Functi
 		p.plane.faults.load(name)
 	}
 	fn, err := p.Package.Function(ctx, name)
-	if err != nil {
-		return nil, err
+	if err != nil || p.plane.faults.predict == nil {
+		return fn, err
 	}
 	return faultyFunction{fn, p.plane}, nil
 }
@@ -274,9 +301,7 @@ type faultyFunction struct {
 }
 
 func (f faultyFunction) Predict(ctx context.Context, inputs map[string]coreml.Tensor, st coreml.State, outputs map[string]coreml.Tensor) error {
-	if f.plane.faults.predict != nil {
-		f.plane.faults.predict(f.plane.out)
-	}
+	f.plane.faults.predict(f.plane.out)
 	return f.Function.Predict(ctx, inputs, st, outputs)
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -54,14 +55,13 @@ func TestFaultsOfAPass(t *testing.T) {
 		t.Run(tt.fault, func(t *testing.T) {
 			t.Parallel()
 			c := newCrew(t, tt.fault, 2)
-			if tt.is == ErrHung {
-				c.opt.Load, c.opt.Pass = 300*time.Millisecond, time.Millisecond // the first pass may load
-			}
 			p := c.plane()
-			p.opt.Load = patience
 			opened := c.open(p)
 			fn, st := mustFunction(t, opened, "t1"), mustState(t, opened)
-			p.opt.Load = c.opt.Load
+			require.NoError(t, st.Write("k", column(0, 0, 0, 0).Data), "the file is mapped")
+			if tt.is == ErrHung {
+				p.opt.Load, p.opt.Pass = 300*time.Millisecond, 300*time.Millisecond
+			}
 			_, err := step(context.Background(), fn, st, 1)
 			requireBroken(t, err, tt.is, tt.words, "a pass of t1")
 			c.requireGone()
@@ -348,7 +348,7 @@ func TestSameAsInProcess(t *testing.T) {
 					if draw.IntN(4) == 0 {
 						name = []string{"t1", "t4"}[draw.IntN(2)]
 					}
-					rows := []float32{draw.Float32(), draw.Float32(), draw.Float32(), draw.Float32()}[:near[name].(toyFunction).rows]
+					rows := []float32{draw.Float32(), draw.Float32(), draw.Float32(), draw.Float32()}[:toyFunctionRows(name)]
 					want, errHere := step(context.Background(), near[name], pair[0], rows...)
 					got, errThere := step(context.Background(), there[name], pair[1], rows...)
 					requireSameError(t, errHere, errThere)
@@ -373,6 +373,47 @@ func requireSameError(t *testing.T, want, got error) {
 	require.EqualError(t, got, want.Error())
 	require.Equal(t, errors.Is(want, coreml.ErrNonFinite), errors.Is(got, coreml.ErrNonFinite))
 }
+
+// TestTraceSameAsInProcess: every value arrives, whole and in order, and so does
+// the error of who looks at it.
+func TestTraceSameAsInProcess(t *testing.T) {
+	opened := newCrewOpen(t, "none")
+	here, err := toy{"toy"}.Open(context.Background(), "toy.mlpackage")
+	require.NoError(t, err)
+	_, ok := mustFunction(t, opened, "t1").(coreml.Tracer)
+	assert.False(t, ok, "nor is it in one process")
+
+	st := map[coreml.Package]coreml.State{here: mustState(t, here), opened: mustState(t, opened)}
+	look := func(p coreml.Package, x float32, stopAt string) (seen []coreml.Observed, hidden coreml.Tensor, err error) {
+		hidden = column(0, 0, 0, 0)
+		tracer := mustFunction(t, p, "t4").(coreml.Tracer)
+		err = tracer.Trace(context.Background(), map[string]coreml.Tensor{"x": column(x, 2, 3, 4)}, st[p], map[string]coreml.Tensor{"hidden": hidden},
+			func(o coreml.Observed) error {
+				o.Tensor.Data = append([]float16.Float16{}, o.Tensor.Data...)
+				seen = append(seen, o)
+				if o.Name == stopAt {
+					return errStop
+				}
+				return nil
+			})
+		return seen, hidden, err
+	}
+	for _, tt := range []struct {
+		stop   string
+		x      float32
+		values int
+	}{{"", 1, 4}, {"nothing", 1, 2}, {"large", 1, 3}, {"again", 1, 4}, {"", 65504, 4}} {
+		want, wantHidden, errHere := look(here, tt.x, tt.stop)
+		got, gotHidden, errThere := look(opened, tt.x, tt.stop)
+		requireSameError(t, errHere, errThere)
+		assert.Equal(t, errors.Is(errHere, errStop), errors.Is(errThere, errStop))
+		require.Len(t, got, tt.values)
+		require.True(t, reflect.DeepEqual(want, got), "the values of the trace that stops at %q", tt.stop)
+		assert.Equal(t, wantHidden, gotHidden)
+	}
+}
+
+var errStop = errors.New("seen enough")
 
 // TestExclusiveHoldsOneFunction: no worker ever loads two.
 func TestExclusiveHoldsOneFunction(t *testing.T) {
