@@ -48,7 +48,7 @@ func (bisectCommand) Help() string {
 }
 
 func (c *bisectCommand) Run(ctx context.Context, to streams) error {
-	opt, closeAll, err := c.options()
+	opt, closeAll, err := c.options(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (c *bisectCommand) Run(ctx context.Context, to streams) error {
 var functionForm = regexp.MustCompile(`^t([1-9][0-9]?)(-vs-t1)?$`)
 
 // options reads the flags; the function that it returns closes what is open.
-func (c *bisectCommand) options() (conformance.BisectOptions, func(), error) {
+func (c *bisectCommand) options(ctx context.Context) (conformance.BisectOptions, func(), error) {
 	none, opt := func() {}, conformance.BisectOptions{
 		Oracle: c.Oracle, Position: c.Position, Live: c.Live, Scale: c.Scale, Deep: c.Deep,
 		Singles: c.B == "" && !c.Oracle,
@@ -93,7 +93,7 @@ func (c *bisectCommand) options() (conformance.BisectOptions, func(), error) {
 	} else if c.Oracle || c.Golden != "" {
 		return opt, none, &flagError{"--oracle and --golden", "--checkpoint beside them", "none"}
 	}
-	if err := c.sides(&opt, layers, ck); err != nil {
+	if err := c.sides(ctx, &opt, layers, ck); err != nil {
 		none()
 		return opt, func() {}, err
 	}
@@ -131,8 +131,8 @@ func (c *bisectCommand) passes(opt *conformance.BisectOptions) error {
 }
 
 // sides reads the flags that say what is compared.
-func (c *bisectCommand) sides(opt *conformance.BisectOptions, layers exporter.Range, ck *checkpoint.Checkpoint) error {
-	a, err := c.side("a", c.A, c.MapA, c.Plane)
+func (c *bisectCommand) sides(ctx context.Context, opt *conformance.BisectOptions, layers exporter.Range, ck *checkpoint.Checkpoint) error {
+	a, err := c.side(ctx, "a", c.A, c.MapA, c.Plane)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (c *bisectCommand) sides(opt *conformance.BisectOptions, layers exporter.Ra
 	if of == "" {
 		of, names = c.A, c.MapA
 	}
-	b, err := c.side("b", of, names, c.PlaneB)
+	b, err := c.side(ctx, "b", of, names, c.PlaneB)
 	if err != nil {
 		return err
 	}
@@ -160,9 +160,9 @@ func (c *bisectCommand) sides(opt *conformance.BisectOptions, layers exporter.Ra
 }
 
 // side tells an export from a package by the record.
-func (c *bisectCommand) side(flag, path string, pairs []string, plane string) (side conformance.BisectSide, err error) {
+func (c *bisectCommand) side(ctx context.Context, flag, path string, pairs []string, plane string) (side conformance.BisectSide, err error) {
 	side.Work, side.Subject, side.Lockstep = c.Work, "package", version()
-	if side.Plane, err = planeOf("--plane"+map[string]string{"b": "-b"}[flag], plane); err != nil {
+	if side.Plane, err = planeOf(ctx, "--plane"+map[string]string{"b": "-b"}[flag], plane); err != nil {
 		return side, err
 	}
 	if err := wantDirectory("--"+flag+" "+path, path, "an output directory of an export, or a package (X.mlpackage)"); err != nil {
@@ -184,8 +184,9 @@ func (c *bisectCommand) side(flag, path string, pairs []string, plane string) (s
 }
 
 // planeOf is openPlane for a flag of another name.
-func planeOf(flag, name string) (coreml.Plane, error) {
-	plane, err := openPlane(name)
+func planeOf(ctx context.Context, flag, name string) (coreml.Plane, error) {
+	chosen := planeFlags{Plane: name}
+	plane, err := chosen.openPlane(ctx)
 	var wrong *flagError
 	if errors.As(err, &wrong) {
 		return nil, &flagError{flag, wrong.want, wrong.found}

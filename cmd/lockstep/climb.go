@@ -38,7 +38,7 @@ type stepReport struct {
 
 // climb exports and judges the whole model up the ladder.
 func (c *exportCommand) climb(ctx context.Context, opt exporter.Options, to streams) error {
-	gate, err := c.gateOptions(opt)
+	gate, err := c.gateOptions(ctx, opt)
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,9 @@ func (c *exportCommand) climb(ctx context.Context, opt exporter.Options, to stre
 }
 
 // gateOptions are those that every gate run of a walk shares.
-func (c *exportCommand) gateOptions(opt exporter.Options) (conformance.Options, error) {
-	plane, err := openPlane(c.Plane)
+func (c *exportCommand) gateOptions(ctx context.Context, opt exporter.Options) (conformance.Options, error) {
+	chosen := planeFlags{Plane: c.Plane}
+	plane, err := chosen.openPlane(ctx)
 	if err != nil {
 		return conformance.Options{}, err
 	}
@@ -102,7 +103,7 @@ func (c *exportCommand) gateOptions(opt exporter.Options) (conformance.Options, 
 
 // gateAgain is the gate command of a piece.
 func (c *exportCommand) gateAgain(p ladder.Piece) *gateCommand {
-	of := subjectFlags{Out: c.Out, Checkpoint: c.Checkpoint, Golden: c.Golden, Plane: c.Plane}
+	of := subjectFlags{Out: c.Out, Checkpoint: c.Checkpoint, Golden: c.Golden, planeFlags: planeFlags{Plane: c.Plane}}
 	if of.head = p.Head != (exporter.Head{}); !of.head {
 		of.Layers = p.Layers.String()
 	}

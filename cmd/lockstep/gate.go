@@ -35,7 +35,7 @@ func (gateCommand) Help() string {
 }
 
 func (c *gateCommand) Run(ctx context.Context, to streams) error {
-	opt, closeAll, err := c.options()
+	opt, closeAll, err := c.options(ctx)
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (c *gateCommand) exit(v *manifest.Verdict, to streams) error {
 	return exitCode(exitError)
 }
 
-func (c *gateCommand) options() (conformance.Options, func(), error) {
+func (c *gateCommand) options(ctx context.Context) (conformance.Options, func(), error) {
 	c.head = c.Head
 	for _, name := range c.Require {
 		if !slices.Contains(conformance.Checks(), name) {
@@ -192,7 +192,7 @@ func (c *gateCommand) options() (conformance.Options, func(), error) {
 			return conformance.Options{}, nil, err
 		}
 	}
-	opt, closeAll, err := c.subjectFlags.options()
+	opt, closeAll, err := c.subjectFlags.options(ctx)
 	opt.Require, opt.Command = c.Require, c.command()
 	return opt, closeAll, err
 }
@@ -206,7 +206,7 @@ func (c *gateCommand) command() string {
 	for _, name := range c.AcceptPartial {
 		args = append(args, "--accept-partial", name)
 	}
-	return commandLine(append(args, "--plane", c.Plane)...)
+	return commandLine(append(args, c.planeArguments()...)...)
 }
 
 // printCase prints one decided case with its evidence below it.

@@ -40,6 +40,8 @@ type cli struct {
 	Report   reportCommand   `cmd:"" help:"Render the newest verdicts of output directories as Markdown for a pull request."`
 	Doctor   doctorCommand   `cmd:"" help:"Say what can be measured on this machine, and why not the rest."`
 
+	Worker workerCommand `cmd:"" hidden:""`
+
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 

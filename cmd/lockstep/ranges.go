@@ -32,7 +32,7 @@ func (c *rangesCommand) Run(ctx context.Context, to streams) error {
 	if c.Top < 0 {
 		return &flagError{"--top", "0 or more", fmt.Sprint(c.Top)}
 	}
-	opt, closeAll, err := c.options()
+	opt, closeAll, err := c.options(ctx)
 	if err != nil {
 		return err
 	}

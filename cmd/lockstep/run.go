@@ -23,16 +23,16 @@ type runCommand struct {
 	Outputs   string `help:"New safetensors file for the outputs." required:"" placeholder:"FILE"`
 	StatesIn  string `help:"Safetensors file with the states by name, float16; zeros without it." placeholder:"FILE"`
 	StatesOut string `help:"New safetensors file for the states after the pass." placeholder:"FILE"`
-	Plane     string `help:"What executes the package." default:"reference"`
+	planeFlags
 }
 
 // Run executes one pass. It writes nothing before the pass has succeeded.
 func (c *runCommand) Run(ctx context.Context, to streams) error {
-	plane, err := openPlane(c.Plane)
-	if err != nil {
+	if err := errors.Join(wantPackage("--package", c.Package), c.wantNew()); err != nil {
 		return err
 	}
-	if err := errors.Join(wantPackage("--package", c.Package), c.wantNew()); err != nil {
+	plane, err := c.openPlane(ctx)
+	if err != nil {
 		return err
 	}
 	pkg, err := plane.Open(ctx, c.Package)

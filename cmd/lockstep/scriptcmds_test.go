@@ -44,6 +44,7 @@ import (
 //	                                the golden ones from POS on
 //	column WIDE ROW NARROW          holds row ROW of the hidden states in WIDE
 //	                                against the one row of NARROW, bit for bit
+//	sameverdict FILE FILE           holds two verdicts to each other
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	commands := map[string]func(*testscript.TestScript, bool, []string){"exits": cmdExits}
 	for name, c := range map[string]struct {
@@ -60,6 +61,8 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"inputs":     {4, cmdInputs},
 		"near":       {4, cmdNear},
 		"column":     {3, cmdColumn},
+
+		"sameverdict": {2, cmdSameVerdict},
 	} {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg || len(args) < c.args {

@@ -21,7 +21,7 @@ func TestStoppedGateLeavesNoVerdict(t *testing.T) {
 	cancel()
 	var stdout, stderr bytes.Buffer
 	to := streams{&stdout, &stderr}
-	gate := gateCommand{subjectFlags: subjectFlags{Out: out, Layers: "30:32", Plane: manifest.PlaneReference}}
+	gate := gateCommand{subjectFlags: subjectFlags{Out: out, Layers: "30:32", planeFlags: planeFlags{Plane: manifest.PlaneReference}}}
 	err := gate.Run(ctx, to)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.ErrorContains(t, err, "no verdict was written")

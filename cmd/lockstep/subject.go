@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,14 +19,14 @@ type subjectFlags struct {
 	Layers     string   `help:"Decoder layers of the shard, END excluded." required:"" xor:"piece" placeholder:"START:END"`
 	Checkpoint string   `help:"The checkpoint: what the oracle computes from, and what --golden belongs to." placeholder:"PATH"`
 	Golden     string   `help:"Vectors that another implementation computed from this checkpoint, named as in fixtures/golden." placeholder:"FILE"`
-	Plane      string   `help:"What executes the package." default:"reference"`
+	planeFlags
 
 	head bool // the LM head in place of layers
 }
 
 // options reads what the flags name; what it opened is closed by the function
 // that it returns.
-func (f *subjectFlags) options() (conformance.Options, func(), error) {
+func (f *subjectFlags) options(ctx context.Context) (conformance.Options, func(), error) {
 	none := func() {}
 	var layers exporter.Range
 	var err error
@@ -34,11 +35,11 @@ func (f *subjectFlags) options() (conformance.Options, func(), error) {
 			return conformance.Options{}, none, fmt.Errorf("--layers: %w", err)
 		}
 	}
-	plane, err := openPlane(f.Plane)
+	names, err := f.names()
 	if err != nil {
 		return conformance.Options{}, none, err
 	}
-	names, err := f.names()
+	plane, err := f.openPlane(ctx)
 	if err != nil {
 		return conformance.Options{}, none, err
 	}

@@ -40,6 +40,7 @@ type pkg struct {
 	functions []string
 	known     map[string]known // functions that were loaded once
 	recent    string           // function that was placed last
+	retiring  bool             // the worker keeps its states until they are saved
 
 	mu    sync.Mutex          // guards what follows, which the collector's cleanups use
 	live  map[*place]struct{} // of states that somebody holds
@@ -149,7 +150,9 @@ func (p *pkg) ask(ctx context.Context, doing string, timeout time.Duration, req 
 	if err := p.admit(ctx, doing); err != nil {
 		return nil, err
 	}
-	req.Drop = p.looseStates()
+	if !p.retiring {
+		req.Drop = p.looseStates()
+	}
 	r, err := p.proc.call(ctx, doing, timeout, p.plane.opt.Stop, req)
 	if err == nil && r.Error != nil {
 		err = r.Error.err()
@@ -198,7 +201,7 @@ func (p *pkg) running(ctx context.Context) error {
 	proc, err := p.plane.spawn(ctx)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, coreml.ErrBroken) {
-			err = fmt.Errorf("%w: worker: %w", coreml.ErrBroken, err)
+			err = fmt.Errorf("%w: %w", coreml.ErrBroken, err)
 		}
 		return p.note(starting, err)
 	}
@@ -271,6 +274,8 @@ func (p *pkg) retire(ctx context.Context) error {
 		p.drop()
 		return nil
 	}
+	p.retiring = true
+	defer func() { p.retiring = false }()
 	for _, at := range p.livePlaces() {
 		if at.proc != p.proc {
 			continue

@@ -85,7 +85,7 @@ func New(ctx context.Context, opt Options) (*Plane, error) {
 	}
 	w, err := p.spawn(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("worker: %w", err)
+		return nil, err
 	}
 	w.stop(opt.Stop)
 	p.name = opt.Plane
@@ -114,14 +114,14 @@ func (p *Plane) spawn(ctx context.Context) (*process, error) {
 	}
 	now, err := os.Stat(p.opt.Path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("worker: %w", err)
 	}
 	if !os.SameFile(now, p.binary) || now.Size() != p.binary.Size() || !now.ModTime().Equal(p.binary.ModTime()) {
-		return nil, fmt.Errorf("%w: %s", ErrOtherBinary, p.opt.Path)
+		return nil, fmt.Errorf("worker: %w: %s", ErrOtherBinary, p.opt.Path)
 	}
 	w, err := start(&p.opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("worker: %w", err)
 	}
 	r, err := w.call(ctx, "starting", p.opt.Start, p.opt.Stop, &request{Op: opHello, Plane: p.opt.Plane})
 	if err != nil {
@@ -131,7 +131,7 @@ func (p *Plane) spawn(ctx context.Context) (*process, error) {
 	case r.Error != nil:
 		err = r.Error.err()
 	case r.Plane != p.opt.Plane:
-		err = fmt.Errorf("%w: want %q, found %q", ErrOtherPlane, p.opt.Plane, r.Plane)
+		err = fmt.Errorf("worker: %w: want %q, found %q", ErrOtherPlane, p.opt.Plane, r.Plane)
 	default:
 		return w, nil
 	}

@@ -24,8 +24,8 @@ const sharedFD = 3
 // the log on standard error. The caller ends the process when Main returns.
 func Main(ctx context.Context, open func(plane string) (coreml.Plane, error)) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(sharedFD, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("%w: want a file as descriptor %d, found none", ErrNotStarted, sharedFD)
+	if err := unix.Fstat(sharedFD, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Nlink != 0 {
+		return fmt.Errorf("%w: want a nameless file as descriptor %d, found none", ErrNotStarted, sharedFD)
 	}
 	out, err := unix.FcntlInt(uintptr(unix.Stdout), unix.F_DUPFD_CLOEXEC, sharedFD+1)
 	if err != nil {

@@ -447,6 +447,22 @@ func TestLostStateIsLetGo(t *testing.T) {
 	require.NoError(t, kept.Read("k", make([]float16.Float16, 4)))
 }
 
+// TestLetGoWhileSaved: a state that is let go of while it is being saved stays
+// in the worker until it is.
+func TestLetGoWhileSaved(t *testing.T) {
+	c := newCrew(t, "none", 0)
+	c.opt.Exclusive = true
+	opened := c.open(c.plane())
+	t1, t4 := mustFunction(t, opened, "t1"), mustFunction(t, opened, "t4")
+	st := mustState(t, opened)
+	_, err := step(context.Background(), t1, st, 1)
+	require.NoError(t, err)
+	opened.loose = append(opened.loose, st.(*state).at)
+	hidden, err := step(context.Background(), t4, st, 1, 2, 3, 4)
+	require.NoError(t, err)
+	assert.Equal(t, []float32{2, 2, 3, 4}, hidden)
+}
+
 // BenchmarkPass is a pass of next to no work: what a worker adds to it.
 func BenchmarkPass(b *testing.B) {
 	self, err := os.Executable()
