@@ -17,6 +17,7 @@ import (
 	"lockstep/conformance"
 	"lockstep/coreml"
 	"lockstep/coreml/reference"
+	"lockstep/coreml/worker"
 	"lockstep/exporter"
 	"lockstep/fixtures"
 	"lockstep/fixtures/synth"
@@ -31,8 +32,9 @@ var tail = exporter.Range{Start: 30, End: 32}
 // finds it up to date, and judges it by the whole catalogue.
 //
 // LOCKSTEP_CHECKPOINT and LOCKSTEP_OUT judge a real checkpoint;
-// LOCKSTEP_PLANE chooses the plane and LOCKSTEP_REQUIRE the checks that must
-// be measured.
+// LOCKSTEP_PLANE chooses the plane, LOCKSTEP_WORKER and LOCKSTEP_ISOLATE have
+// it in a process of its own, and LOCKSTEP_REQUIRE names the checks that must be
+// measured.
 func TestTail(t *testing.T) { runShard(t, tail, newSubject(t)) }
 
 // TestMissingPackageIsRefused: a package that was moved away is no failed one.
@@ -164,6 +166,7 @@ func newSubject(t *testing.T) subject {
 	if plane := setting(t, "LOCKSTEP_PLANE", false); plane != "" {
 		require.Equal(t, manifest.PlaneReference, plane, "LOCKSTEP_PLANE: this build has the reference plane alone")
 	}
+	s.plane = isolated(t, s.plane)
 	if out := setting(t, "LOCKSTEP_OUT", true); out != "" {
 		s.dir = out
 	}
@@ -196,6 +199,9 @@ func sharedOut(t *testing.T) string {
 }
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == brittleArg {
+		os.Exit(runBrittle(os.Args[2], os.Args[3]))
+	}
 	code := m.Run()
 	if shared.dir != "" {
 		if err := os.RemoveAll(shared.dir); err != nil {
@@ -204,6 +210,24 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// isolated is the plane in workers of the binary that LOCKSTEP_WORKER names, as
+// LOCKSTEP_ISOLATE says. This binary is none: each build of it would have the
+// system compile the models anew.
+func isolated(t *testing.T, plane coreml.Plane) coreml.Plane {
+	t.Helper()
+	path, mode := setting(t, "LOCKSTEP_WORKER", true), setting(t, "LOCKSTEP_ISOLATE", false)
+	require.Contains(t, []string{"", "package", "function"}, mode, "LOCKSTEP_ISOLATE")
+	if path == "" {
+		require.Empty(t, mode, "LOCKSTEP_ISOLATE: name the lockstep binary with LOCKSTEP_WORKER")
+		return plane
+	}
+	inWorker, err := worker.New(context.Background(), worker.Options{
+		Plane: plane.Name(), Path: path, Args: []string{"worker"}, Exclusive: mode == "function",
+	})
+	require.NoError(t, err, "LOCKSTEP_WORKER")
+	return inWorker
 }
 
 func splitList(text string) []string {
@@ -312,6 +336,7 @@ func runShard(t *testing.T, layers exporter.Range, s subject) manifest.Verdict {
 // verdict beside the export.
 func judgeShard(t *testing.T, opt conformance.Options, dir string) manifest.Verdict {
 	t.Helper()
+	requireTime(t, opt.Plane.Name())
 	suite, err := conformance.NewSuite(opt)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, suite.Close()) })
