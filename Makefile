@@ -51,6 +51,7 @@ report: build ## Render the tail's verdicts as Markdown: build/report.md, and Gi
 
 race: ## What is concurrent, under the race detector (needs a C compiler).
 	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./coreml/reference ./exporter ./internal/durable
+	@CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -count=1 ./coreml/worker
 
 lint: ## gofumpt, vet for Linux and macOS, staticcheck, actionlint. (The arrows between packages are a test.)
 	@unformatted="$$($(GO) tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"; \

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
 	"golang.org/x/sys/unix"
 
 	"lockstep/conformance"
@@ -22,6 +23,8 @@ import (
 	"lockstep/coreml/reference"
 	"lockstep/coreml/worker"
 	"lockstep/exporter"
+	"lockstep/fixtures"
+	"lockstep/internal/checkpoint"
 	"lockstep/manifest"
 )
 
@@ -204,4 +207,65 @@ func TestIsolatedVerdict(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkWorker runs nano's tail in this process and in a worker, pass by pass
+// in turn, and reports how many times as long the worker takes.
+func BenchmarkWorker(b *testing.B) {
+	ck, err := checkpoint.Open(fixtures.Nano())
+	require.NoError(b, err)
+	defer ck.Close()
+	rec := exporter.DefaultRecipe()
+	rec.Slots = 256
+	res, err := exporter.Export(context.Background(), exporter.Options{
+		Checkpoint: ck, Dir: filepath.Join(b.TempDir(), "out"), Layers: tail, Layout: exporter.DefaultLayout(), Recipe: rec, Name: "nano",
+		Reserve: exporter.DefaultReserve, Fresh: conformance.Fresh,
+	})
+	require.NoError(b, err)
+	self, err := os.Executable()
+	require.NoError(b, err)
+	plane, err := worker.New(context.Background(), worker.Options{
+		Plane: manifest.PlaneReference, Path: self, Args: []string{brittleArg, os.DevNull, "none"},
+	})
+	require.NoError(b, err)
+	for _, name := range []string{"t1", "t4"} {
+		b.Run(name, func(b *testing.B) {
+			here, there := benchmarkPass(b, reference.Plane{}, res.Dir, name), benchmarkPass(b, plane, res.Dir, name)
+			var spent [2]time.Duration
+			for b.Loop() {
+				for i, pass := range []func(){here, there} {
+					start := time.Now()
+					pass()
+					spent[i] += time.Since(start)
+				}
+			}
+			b.ReportMetric(float64(spent[1])/float64(spent[0]), "worker/in-process")
+			b.ReportMetric(float64((spent[1]-spent[0]).Microseconds())/float64(b.N), "µs-more/pass")
+		})
+	}
+}
+
+// benchmarkPass opens a function and returns a pass over zeros.
+func benchmarkPass(b *testing.B, plane coreml.Plane, dir, name string) func() {
+	b.Helper()
+	pkg, err := plane.Open(context.Background(), dir)
+	require.NoError(b, err)
+	b.Cleanup(func() { pkg.Close() })
+	fn, err := pkg.Function(context.Background(), name)
+	require.NoError(b, err)
+	st, err := pkg.NewState()
+	require.NoError(b, err)
+	zeros := func(features []coreml.Feature) map[string]coreml.Tensor {
+		out := map[string]coreml.Tensor{}
+		for _, f := range features {
+			n := 1
+			for _, d := range f.Shape {
+				n *= d
+			}
+			out[f.Name] = coreml.Tensor{Shape: f.Shape, Data: make([]float16.Float16, n)}
+		}
+		return out
+	}
+	inputs, outputs := zeros(fn.Signature().Inputs), zeros(fn.Signature().Outputs)
+	return func() { require.NoError(b, fn.Predict(context.Background(), inputs, st, outputs)) }
 }

@@ -125,6 +125,12 @@ const windowValues = 1 << 19
 func (p *pkg) follow(ctx context.Context, doing string, window span, r *reply, observe func(coreml.Observed) error) error {
 	var value []float16.Float16
 	var stopped error
+	done := false
+	defer func() {
+		if !done { // the worker waits in the middle of a pass
+			p.drop()
+		}
+	}()
 	for r.Observed != nil {
 		part := r.Observed
 		shared, err := p.proc.region.values(span{window.At, part.Count})
@@ -145,12 +151,13 @@ func (p *pkg) follow(ctx context.Context, doing string, window span, r *reply, o
 		}
 		if r, err = p.ask(ctx, doing, p.plane.opt.Pass, next); err != nil {
 			var own *planeError
-			if stopped != nil && errors.As(err, &own) {
+			if done = errors.As(err, &own); done && stopped != nil {
 				own.is = append(own.is, stopped)
 			}
 			return err
 		}
 	}
+	done = true
 	return nil
 }
 

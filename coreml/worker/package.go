@@ -291,18 +291,22 @@ func (p *pkg) retire(ctx context.Context) error {
 
 // share makes room for what l has laid out, and tells the worker.
 func (p *pkg) share(ctx context.Context, l layout) error {
-	before := len(p.proc.region.data)
 	if err := p.proc.region.grow(l.end); err != nil {
 		return fmt.Errorf("%w: worker: %w", coreml.ErrBroken, err)
 	}
-	if len(p.proc.region.data) == before {
+	size := len(p.proc.region.data)
+	if size == p.proc.mapped {
 		return nil
 	}
-	_, err := p.ask(ctx, "mapping", p.plane.opt.Pass, &request{Op: opMap, Bytes: int64(len(p.proc.region.data))})
-	var own *planeError
-	if errors.As(err, &own) { // it has no mapping now
-		p.drop()
-		return fmt.Errorf("%w: worker: mapping: %w", coreml.ErrBroken, err)
+	const mapping = "mapping the tensors' file"
+	if _, err := p.ask(ctx, mapping, p.plane.opt.Pass, &request{Op: opMap, Bytes: int64(size)}); err != nil {
+		var own *planeError
+		if p.proc != nil && errors.As(err, &own) { // it may have no mapping now
+			p.drop()
+			return fmt.Errorf("%w: worker: %s: %w", coreml.ErrBroken, mapping, err)
+		}
+		return err
 	}
-	return err
+	p.proc.mapped = size
+	return nil
 }

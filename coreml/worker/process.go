@@ -32,6 +32,7 @@ type process struct {
 	from   *bufio.Reader  // over out
 	log    tail
 	region region
+	mapped int // bytes of region that the worker has mapped
 	seq    uint64
 	ended  chan struct{} // closed when the process is gone and waited for
 

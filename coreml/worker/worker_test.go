@@ -415,6 +415,38 @@ func TestTraceSameAsInProcess(t *testing.T) {
 
 var errStop = errors.New("seen enough")
 
+// TestTraceCut: a trace that ends in the middle, by its context or by a panic of
+// who looks at it, is no trap for the next call.
+func TestTraceCut(t *testing.T) {
+	opened := newCrewOpen(t, "none")
+	tracer := mustFunction(t, opened, "t4").(coreml.Tracer)
+	trace := func(ctx context.Context, observe func(coreml.Observed) error) error {
+		in, out := map[string]coreml.Tensor{"x": column(1, 2, 3, 4)}, map[string]coreml.Tensor{"hidden": column(0, 0, 0, 0)}
+		return tracer.Trace(ctx, in, mustState(t, opened), out, observe)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	assert.ErrorIs(t, trace(ctx, func(coreml.Observed) error { cancel(); return nil }), context.Canceled)
+	assert.NoError(t, trace(context.Background(), func(coreml.Observed) error { return nil }))
+	assert.PanicsWithValue(t, "eek", func() { trace(context.Background(), func(coreml.Observed) error { panic("eek") }) })
+	assert.NoError(t, trace(context.Background(), func(coreml.Observed) error { return nil }))
+}
+
+// TestRegionGrows: the worker learns of a larger file before it needs it, also
+// where an earlier attempt to tell it came to nothing.
+func TestRegionGrows(t *testing.T) {
+	opened := newCrewOpen(t, "none")
+	st := mustState(t, opened)
+	require.NoError(t, opened.proc.region.grow(3*smallestRegion))
+	assert.Len(t, opened.proc.region.data, 4*smallestRegion)
+	require.NoError(t, st.Write("k", column(1, 2, 3, 4).Data))
+	assert.Equal(t, 4*smallestRegion, opened.proc.mapped)
+	info, err := opened.proc.region.file.Stat()
+	require.NoError(t, err)
+	assert.EqualValues(t, 4*smallestRegion, info.Size())
+	require.NoError(t, opened.proc.region.grow(smallestRegion))
+	assert.Len(t, opened.proc.region.data, 4*smallestRegion, "it never shrinks")
+}
+
 // TestExclusiveHoldsOneFunction: no worker ever loads two.
 func TestExclusiveHoldsOneFunction(t *testing.T) {
 	c := newCrew(t, "none", 0)
