@@ -82,8 +82,7 @@ func (c *exportCommand) climb(ctx context.Context, opt exporter.Options, to stre
 
 // gateOptions are those that every gate run of a walk shares.
 func (c *exportCommand) gateOptions(ctx context.Context, opt exporter.Options) (conformance.Options, error) {
-	chosen := planeFlags{Plane: c.Plane}
-	plane, err := chosen.openPlane(ctx)
+	plane, err := openIsolated(ctx, "--plane", c.Plane, isolateAuto)
 	if err != nil {
 		return conformance.Options{}, err
 	}

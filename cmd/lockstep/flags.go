@@ -184,12 +184,20 @@ func anchors(pairs []string) ([]manifest.Anchor, error) {
 // planes are the planes of this build.
 func planes() []string { return []string{manifest.PlaneReference} }
 
-// openPlane chooses a plane by name; there is never another one in its place.
-func openPlane(name string) (coreml.Plane, error) {
-	if name == manifest.PlaneReference {
-		return reference.Plane{}, nil
+// wantPlane reports a name that is no plane of this build.
+func wantPlane(flag, name string) error {
+	if slices.Contains(planes(), name) {
+		return nil
 	}
-	return nil, &flagError{"--plane", fmt.Sprintf("%q, the one plane of this build", manifest.PlaneReference), fmt.Sprintf("%q", name)}
+	return &flagError{flag, fmt.Sprintf("%q, the one plane of this build", manifest.PlaneReference), fmt.Sprintf("%q", name)}
+}
+
+// openPlane chooses a plane by name; there is never another one in its place.
+func openPlane(flag, name string) (coreml.Plane, error) {
+	if err := wantPlane(flag, name); err != nil {
+		return nil, err
+	}
+	return reference.Plane{}, nil
 }
 
 // writeJSON prints v as indented JSON.

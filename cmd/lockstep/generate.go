@@ -27,10 +27,11 @@ type generateCommand struct {
 	NGramMin  int `name:"ngram-min" help:"Shortest run that it looks for." default:"1" placeholder:"N"`
 	DraftSize int `help:"Tokens of a draft at most; 0 stands for all that fit the block." default:"0" placeholder:"N"`
 
-	Audit  bool   `help:"Replay the tokens one at a time and report the first that differs."`
-	Verify bool   `help:"Compare every file with the record's digests first."`
-	Plane  string `help:"What executes the packages." default:"reference"`
-	JSON   bool   `name:"json" help:"Print JSON at the end in place of the text."`
+	Audit  bool `help:"Replay the tokens one at a time and report the first that differs."`
+	Verify bool `help:"Compare every file with the record's digests first."`
+	JSON   bool `name:"json" help:"Print JSON at the end in place of the text."`
+
+	planeFlags
 }
 
 // generateReport is generate's JSON.
@@ -57,7 +58,7 @@ func (c *generateCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	plane, err := openPlane(c.Plane)
+	plane, err := c.openPlane(ctx)
 	if err != nil {
 		return err
 	}

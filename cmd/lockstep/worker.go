@@ -24,29 +24,38 @@ const (
 	isolateFunction = "function"
 )
 
-// isolation is --isolate with its default resolved.
-func (f *planeFlags) isolation() string {
+// isolation is the value of --isolate that auto, or none at all, stands for.
+func isolation(plane, asked string) string {
 	switch {
-	case f.Isolate != isolateAuto && f.Isolate != "":
-		return f.Isolate
-	case f.Plane == manifest.PlaneCoreML:
+	case asked != isolateAuto && asked != "":
+		return asked
+	case plane == manifest.PlaneCoreML:
 		return isolatePackage
 	}
 	return isolateNone
 }
 
-// openPlane opens the plane, in this process or in a worker of this binary.
+// openPlane opens the plane, in this process or in workers.
 func (f *planeFlags) openPlane(ctx context.Context) (coreml.Plane, error) {
-	isolation := f.isolation()
-	if isolation == isolateNone {
-		return openPlane(f.Plane)
+	return openIsolated(ctx, "--plane", f.Plane, f.Isolate)
+}
+
+// openIsolated opens the plane that a flag names, in this process or in workers
+// of this binary.
+func openIsolated(ctx context.Context, flag, name, asked string) (coreml.Plane, error) {
+	if err := wantPlane(flag, name); err != nil {
+		return nil, err
+	}
+	where := isolation(name, asked)
+	if where == isolateNone {
+		return openPlane(flag, name)
 	}
 	path, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("--isolate %s: %w", isolation, err)
+		return nil, fmt.Errorf("--isolate %s: %w", where, err)
 	}
 	plane, err := worker.New(ctx, worker.Options{
-		Plane: f.Plane, Path: path, Args: []string{"worker"}, Exclusive: isolation == isolateFunction,
+		Plane: name, Path: path, Args: []string{"worker"}, Exclusive: where == isolateFunction,
 	})
 	if err != nil {
 		return nil, err
@@ -68,4 +77,6 @@ func (f *planeFlags) planeArguments() []string {
 type workerCommand struct{}
 
 // Run answers requests until its standard input ends.
-func (workerCommand) Run(ctx context.Context) error { return worker.Main(ctx, openPlane) }
+func (workerCommand) Run(ctx context.Context) error {
+	return worker.Main(ctx, func(name string) (coreml.Plane, error) { return openPlane("--plane", name) })
+}
