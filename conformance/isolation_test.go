@@ -58,11 +58,11 @@ func serveBrittle(pids, fault string) error {
 		return err
 	}
 	strike := map[string]func(){
-		"hang":    func() { select {} },
+		"hang":    hang,
 		"crash":   func() { panic("the engine fell over") },
-		"killed":  func() { unix.Kill(os.Getpid(), unix.SIGKILL); select {} },
+		"killed":  func() { unix.Kill(os.Getpid(), unix.SIGKILL); hang() },
 		"exit":    func() { os.Exit(0) },
-		"garbage": func() { unix.Write(out, []byte("warning: a line of text\n")); select {} },
+		"garbage": func() { unix.Write(out, []byte("warning: a line of text\n")); hang() },
 	}
 	what, where, _ := strings.Cut(fault, " at ")
 	p := &brittle{Plane: reference.Plane{}, strike: strike[what], where: where}
@@ -70,6 +70,14 @@ func serveBrittle(pids, fault string) error {
 		p.where = "nowhere"
 	}
 	return worker.Main(context.Background(), func(string) (coreml.Plane, error) { return p, nil })
+}
+
+// hang sleeps: the Go runtime would end a process in which every goroutine waits
+// for nothing.
+func hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 // brittle is a plane that breaks at one place: "open", "load t4", "pass 7".

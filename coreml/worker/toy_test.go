@@ -194,7 +194,7 @@ func runWorker(pids, fault, count string) {
 		return faultyPlane{toy{name}, f, pipe}, nil
 	})
 	if f.stay {
-		select {}
+		hang()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -213,7 +213,13 @@ type faults struct {
 	predict func(*os.File)
 }
 
-func hang() { select {} }
+// hang does not return. It sleeps, since the Go runtime would end a process in
+// which every goroutine waits for nothing.
+func hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
 
 // faultTable has the faults that a worker can be started with.
 func faultTable() map[string]faults {

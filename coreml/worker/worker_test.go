@@ -172,8 +172,10 @@ func TestStubbornWorker(t *testing.T) {
 	c := newCrew(t, "stay", 9)
 	c.opt.Stop = 100 * time.Millisecond
 	opened := c.open(c.plane())
+	proc := opened.proc
 	assert.ErrorContains(t, opened.Close(), "toy: closed")
 	c.requireGone()
+	assert.Equal(t, "signal: killed", proc.cmd.ProcessState.String())
 	assert.Len(t, c.started(), 2)
 }
 
