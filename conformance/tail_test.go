@@ -16,11 +16,13 @@ import (
 
 	"lockstep/conformance"
 	"lockstep/coreml"
+	"lockstep/coreml/native"
 	"lockstep/coreml/reference"
 	"lockstep/exporter"
 	"lockstep/fixtures"
 	"lockstep/fixtures/synth"
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/fakecoreml"
 	"lockstep/manifest"
 )
 
@@ -34,6 +36,26 @@ var tail = exporter.Range{Start: 30, End: 32}
 // LOCKSTEP_PLANE chooses the plane and LOCKSTEP_REQUIRE the checks that must
 // be measured.
 func TestTail(t *testing.T) { runShard(t, tail, newSubject(t)) }
+
+// TestTailOverFake judges the tail by the native plane over a Core ML in Go: the
+// whole catalogue passes but for residency, of which a model this small says
+// nothing, and the verdict names the plane for what it is.
+func TestTailOverFake(t *testing.T) {
+	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
+	s.plane = fakePlane(t, fakecoreml.Options{})
+	verdict := runShard(t, tail, s)
+	assert.Equal(t, manifest.PlaneFake, verdict.Plane)
+	assert.Equal(t, manifest.Partial, verdict.Result)
+	requireResults(t, map[string]manifest.Result{
+		conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
+		conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
+	}, &verdict)
+	for _, c := range verdict.Checks {
+		if c.Name == conformance.CheckResidency {
+			assert.Contains(t, c.Reason, "subject too small")
+		}
+	}
+}
 
 // TestMissingPackageIsRefused: a package that was moved away is no failed one.
 func TestMissingPackageIsRefused(t *testing.T) {
@@ -161,9 +183,7 @@ func newSubject(t *testing.T) subject {
 	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
 	s.dir = sharedOut(t)
 	s.require = splitList(setting(t, "LOCKSTEP_REQUIRE", false))
-	if plane := setting(t, "LOCKSTEP_PLANE", false); plane != "" {
-		require.Equal(t, manifest.PlaneReference, plane, "LOCKSTEP_PLANE: this build has the reference plane alone")
-	}
+	s.plane = choosePlane(t, setting(t, "LOCKSTEP_PLANE", false))
 	if out := setting(t, "LOCKSTEP_OUT", true); out != "" {
 		s.dir = out
 	}
@@ -204,6 +224,33 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// choosePlane makes the plane of a name. One that is not to be had ends the
+// test: there is never another in its place.
+func choosePlane(t *testing.T, name string) coreml.Plane {
+	t.Helper()
+	switch name {
+	case "", manifest.PlaneReference:
+		return reference.Plane{}
+	case manifest.PlaneCoreML:
+		plane, err := native.New(native.Options{})
+		require.NoError(t, err, "LOCKSTEP_PLANE=%s", name)
+		return plane
+	case manifest.PlaneFake:
+		return fakePlane(t, fakecoreml.Options{})
+	}
+	require.Fail(t, "LOCKSTEP_PLANE", "want %s, %s or %s, found %q", manifest.PlaneReference, manifest.PlaneCoreML, manifest.PlaneFake, name)
+	return nil
+}
+
+// fakePlane is the native plane over an Objective-C runtime in Go, whose faults
+// fail the test.
+func fakePlane(t *testing.T, opt fakecoreml.Options) coreml.Plane {
+	t.Helper()
+	plane, err := native.Over(fakecoreml.Start(t, opt), native.Options{Reserve: 1})
+	require.NoError(t, err)
+	return plane
 }
 
 func splitList(text string) []string {
