@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"lockstep/coreml"
+	"lockstep/coreml/native"
 	"lockstep/coreml/reference"
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
@@ -186,10 +187,17 @@ func planes() []string { return []string{manifest.PlaneReference} }
 
 // openPlane chooses a plane by name; there is never another one in its place.
 func openPlane(name string) (coreml.Plane, error) {
-	if name == manifest.PlaneReference {
+	switch name {
+	case manifest.PlaneReference:
 		return reference.Plane{}, nil
+	case manifest.PlaneCoreML:
+		plane, err := native.New(native.Options{})
+		if err != nil {
+			return nil, fmt.Errorf("--plane %s: %w", name, err)
+		}
+		return plane, nil
 	}
-	return nil, &flagError{"--plane", fmt.Sprintf("%q, the one plane of this build", manifest.PlaneReference), fmt.Sprintf("%q", name)}
+	return nil, &flagError{"--plane", fmt.Sprintf("%s or %s", manifest.PlaneReference, manifest.PlaneCoreML), fmt.Sprintf("%q", name)}
 }
 
 // writeJSON prints v as indented JSON.

@@ -23,7 +23,7 @@ type runCommand struct {
 	Outputs   string `help:"New safetensors file for the outputs." required:"" placeholder:"FILE"`
 	StatesIn  string `help:"Safetensors file with the states by name, float16; zeros without it." placeholder:"FILE"`
 	StatesOut string `help:"New safetensors file for the states after the pass." placeholder:"FILE"`
-	Plane     string `help:"What executes the package." default:"reference"`
+	Plane     string `help:"What executes the package: reference, anywhere, or coreml, on macOS 15 or later." default:"reference"`
 }
 
 // Run executes one pass. It writes nothing before the pass has succeeded.

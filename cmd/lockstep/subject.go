@@ -18,7 +18,7 @@ type subjectFlags struct {
 	Layers     string   `help:"Decoder layers of the shard, END excluded." required:"" xor:"piece" placeholder:"START:END"`
 	Checkpoint string   `help:"The checkpoint: what the oracle computes from, and what --golden belongs to." placeholder:"PATH"`
 	Golden     string   `help:"Vectors that another implementation computed from this checkpoint, named as in fixtures/golden." placeholder:"FILE"`
-	Plane      string   `help:"What executes the package." default:"reference"`
+	Plane      string   `help:"What executes the package: reference, anywhere, or coreml, on macOS 15 or later." default:"reference"`
 
 	head bool // the LM head in place of layers
 }
