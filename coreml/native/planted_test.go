@@ -213,13 +213,22 @@ func denseStrides(p *planted, name string, self objc.ID, sel objc.Selector, resu
 		return answer
 	}
 	shape := goNumbers(p.Runtime, p.Runtime.Send(self, p.Runtime.Selector("shape"), objc.Object).ID())
-	strides := make([]objc.ID, len(shape))
+	strides := make([]int, len(shape))
 	n := 1
 	for d := len(shape) - 1; d >= 0; d-- {
-		strides[d] = p.Runtime.Send(p.Class("NSNumber"), p.Runtime.Selector("numberWithLongLong:"), objc.Object, objc.Integer(n)).ID()
+		strides[d] = n
 		n *= shape[d]
 	}
-	return p.Runtime.Send(p.Class("NSArray"), p.Runtime.Selector("arrayWithObjects:count:"), objc.Object, objc.List(strides), objc.Count(len(strides)))
+	return numbers(p.Runtime, strides)
+}
+
+// numbers makes an NSArray of NSNumbers.
+func numbers(rt objc.Runtime, values []int) objc.Value {
+	ids := make([]objc.ID, len(values))
+	for i, v := range values {
+		ids[i] = rt.Send(rt.Class("NSNumber"), rt.Selector("numberWithLongLong:"), objc.Object, objc.Integer(v)).ID()
+	}
+	return rt.Send(rt.Class("NSArray"), rt.Selector("arrayWithObjects:count:"), objc.Object, objc.List(ids), objc.Count(len(ids)))
 }
 
 func goNumbers(rt objc.Runtime, array objc.ID) []int {

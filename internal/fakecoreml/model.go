@@ -59,7 +59,12 @@ func models() map[string]method {
 			return c.orError(func() (objc.ID, *Failure) { return c.load(c.text(0), c.configuration(c.arg(1))) })
 		},
 		"MLModel modelDescription": func(c *call) objc.Value {
-			return c.answer(c.make("MLModelDescription", c.self.payload.(*model).function.Signature()))
+			fn := c.self.payload.(*model).function
+			sig := fn.Signature()
+			if c.opt.Describe != nil {
+				c.opt.Describe(fn.Name(), &sig)
+			}
+			return c.answer(c.make("MLModelDescription", sig))
 		},
 		"MLModelDescription inputDescriptionsByName":  func(c *call) objc.Value { return c.features(c.signature().Inputs, 5) },
 		"MLModelDescription outputDescriptionsByName": func(c *call) objc.Value { return c.features(c.signature().Outputs, 5) },
@@ -68,9 +73,9 @@ func models() map[string]method {
 		"MLFeatureDescription multiArrayConstraint":   func(c *call) objc.Value { return c.constraint("MLMultiArrayConstraint", 5) },
 		"MLFeatureDescription stateConstraint":        func(c *call) objc.Value { return c.constraint("MLStateConstraint", 8) },
 		"MLMultiArrayConstraint shape":                func(c *call) objc.Value { return c.answer(c.numbers(c.self.payload.(feature).Shape)) },
-		"MLMultiArrayConstraint dataType":             func(*call) objc.Value { return number(float16Type) },
+		"MLMultiArrayConstraint dataType":             (*call).dataType,
 		"MLStateConstraint bufferShape":               func(c *call) objc.Value { return c.answer(c.numbers(c.self.payload.(feature).Shape)) },
-		"MLStateConstraint dataType":                  func(*call) objc.Value { return number(float16Type) },
+		"MLStateConstraint dataType":                  (*call).dataType,
 	}
 }
 
@@ -217,6 +222,13 @@ func (c *call) configuration(o *object) *configuration {
 type feature struct {
 	coreml.Feature
 	kind int
+}
+
+func (c *call) dataType() objc.Value {
+	if t, ok := c.opt.DataTypes[c.self.payload.(feature).Name]; ok {
+		return number(t)
+	}
+	return number(float16Type)
 }
 
 func (c *call) signature() coreml.Signature { return c.self.payload.(coreml.Signature) }

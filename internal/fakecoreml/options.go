@@ -34,6 +34,10 @@ type Options struct {
 	BlocksElsewhere bool
 	// Output changes a function's outputs before they are handed out.
 	Output func(function, name string, data []float16.Float16)
+	// Describe changes what a function's description says.
+	Describe func(function string, sig *coreml.Signature)
+	// DataTypes are what descriptions say in place of float16, by feature.
+	DataTypes map[string]int
 	// Behave says how messages misbehave, by the name of their row.
 	Behave map[string]Behaviour
 }
@@ -50,6 +54,8 @@ type Placement struct {
 type Behaviour struct {
 	// Silent never calls the handler.
 	Silent bool
+	// After calls the handler once the channel is closed.
+	After <-chan struct{}
 	// Twice calls the handler a second time.
 	Twice bool
 	// Empty answers nil without an error.

@@ -154,6 +154,9 @@ func (c *call) complete(make func() (objc.ID, *Failure)) objc.Value {
 	c.handlers.Add(1)
 	go func() {
 		defer c.handlers.Done()
+		if b.After != nil {
+			<-b.After
+		}
 		for range times {
 			id, failure := c.result(make)
 			err := objc.ID(0)
