@@ -51,7 +51,7 @@ report: build ## Render the tail's verdicts as Markdown: build/report.md, and Gi
 
 race: ## What is concurrent, under the race detector (needs a C compiler).
 	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./exporter ./internal/durable
-	@CGO_ENABLED=1 $(GO) test -race -short -count=1 ./coreml/...
+	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -skip Public ./coreml/...
 
 darwin: ## Link every test binary and the command for a Mac (lint has vetted them).
 	@mkdir -p $(OUT)/bin

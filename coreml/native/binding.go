@@ -65,9 +65,7 @@ func (b *binding) pool(do func(s *scope) error) error {
 // release gives references up.
 func (b *binding) release(ids ...objc.ID) error {
 	return b.pool(func(s *scope) error {
-		for _, id := range ids {
-			s.owned = append(s.owned, id)
-		}
+		s.owned = append(s.owned, ids...)
 		return nil
 	})
 }

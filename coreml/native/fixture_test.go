@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,23 +28,49 @@ import (
 // slots of the fixture's KV cache. Rows of 40 are padded by the fake.
 const slots = 64
 
-// exportTail exports nano's tail shard with the functions given ("t1,t4") and
-// returns the package directory.
+// exports are packages that tests copy: exporting takes longer.
+var exports = struct {
+	dir string
+	mu  sync.Mutex
+	by  map[string]string
+}{by: map[string]string{}}
+
+// TestMain gives the exports a directory.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "native")
+	if err != nil {
+		panic(err)
+	}
+	exports.dir = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
+// exportTail gives the test a copy of nano's tail shard with the functions
+// named ("t1,t4") and returns the package directory.
 func exportTail(t testing.TB, functions string) string {
 	t.Helper()
-	ck, err := checkpoint.Open(fixtures.Nano())
-	require.NoError(t, err)
-	defer ck.Close() // opened for reading
-	rec := exporter.DefaultRecipe()
-	rec.Slots = slots
-	rec.Rows, err = exporter.ParseFunctions(functions)
-	require.NoError(t, err)
-	res, err := exporter.Export(context.Background(), exporter.Options{
-		Checkpoint: ck, Dir: filepath.Join(t.TempDir(), "out"), Layers: exporter.Range{Start: 30, End: 32},
-		Layout: exporter.DefaultLayout(), Recipe: rec, Name: "nano",
-	})
-	require.NoError(t, err)
-	return res.Dir
+	exports.mu.Lock()
+	defer exports.mu.Unlock()
+	if exports.by[functions] == "" {
+		ck, err := checkpoint.Open(fixtures.Nano())
+		require.NoError(t, err)
+		defer ck.Close() // opened for reading
+		rec := exporter.DefaultRecipe()
+		rec.Slots = slots
+		rec.Rows, err = exporter.ParseFunctions(functions)
+		require.NoError(t, err)
+		res, err := exporter.Export(context.Background(), exporter.Options{
+			Checkpoint: ck, Dir: filepath.Join(exports.dir, functions), Layers: exporter.Range{Start: 30, End: 32},
+			Layout: exporter.DefaultLayout(), Recipe: rec, Name: "nano",
+		})
+		require.NoError(t, err)
+		exports.by[functions] = res.Dir
+	}
+	return copyOf(t, exports.by[functions])
 }
 
 // fakePlane is the native plane over a fake runtime, whose faults fail the

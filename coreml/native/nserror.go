@@ -9,6 +9,8 @@ import (
 
 // ErrCoreML is wrapped by everything that Core ML answered in place of a
 // result; see Error.
+//
+//lint:ignore ST1005 a name keeps its capital
 var ErrCoreML = errors.New("Core ML failed")
 
 // Error is an NSError, or that there was neither a result nor an error.

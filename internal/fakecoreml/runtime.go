@@ -30,6 +30,7 @@ type Runtime struct {
 	packages map[string]coreml.Package
 	compiled int // how many packages were compiled
 	sent     map[string]int
+	found    map[lookup]*objc.Row
 }
 
 var _ objc.Runtime = (*Runtime)(nil)
@@ -48,7 +49,7 @@ func New(opt Options) (*Runtime, error) {
 	}
 	r := &Runtime{
 		opt: opt, table: table, methods: map[string]method{}, bySel: map[objc.Selector]string{}, selectors: map[string]objc.Selector{}, objects: map[objc.ID]*object{},
-		next: 0x1000, classes: map[string]objc.ID{}, pools: map[uint64][]*pool{}, packages: map[string]coreml.Package{}, sent: map[string]int{},
+		next: 0x1000, classes: map[string]objc.ID{}, pools: map[uint64][]*pool{}, packages: map[string]coreml.Package{}, sent: map[string]int{}, found: map[lookup]*objc.Row{},
 	}
 	for _, group := range []map[string]method{foundation(), arrays(), models(), predictions(), plans()} {
 		maps.Copy(r.methods, group)

@@ -66,6 +66,27 @@ func (r *Runtime) Send(self objc.ID, sel objc.Selector, result objc.Kind, args .
 
 // find looks a message up in the object's class, its protocols and NSObject.
 func (r *Runtime) find(o *object, selector string) *objc.Row {
+	key := lookup{o.class, o.isClass, selector}
+	r.mu.Lock()
+	row, ok := r.found[key]
+	r.mu.Unlock()
+	if !ok {
+		row = r.findRow(o, selector)
+		r.mu.Lock()
+		r.found[key] = row
+		r.mu.Unlock()
+	}
+	return row
+}
+
+// lookup is a message to an object of a class, or to the class.
+type lookup struct {
+	class    string
+	isClass  bool
+	selector string
+}
+
+func (r *Runtime) findRow(o *object, selector string) *objc.Row {
 	want := objc.InstanceMethod
 	if o.isClass {
 		want = objc.ClassMethod

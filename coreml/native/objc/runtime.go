@@ -3,6 +3,8 @@ package objc
 import "errors"
 
 // ErrNotHere means that this system has no Core ML.
+//
+//lint:ignore ST1005 a name keeps its capital
 var ErrNotHere = errors.New("Core ML is not here")
 
 // Pool is an open autorelease pool.

@@ -104,7 +104,7 @@ type (
 func (r *system) Call(function string) (ID, error) {
 	address, err := purego.Dlsym(r.framework, function)
 	if err != nil {
-		return 0, fmt.Errorf("Core ML's function %s: %w", function, err)
+		return 0, fmt.Errorf("function %s of Core ML: %w", function, err)
 	}
 	var call func() uintptr
 	purego.RegisterFunc(&call, address)
