@@ -11,7 +11,6 @@ import (
 	"strconv"
 
 	"lockstep/conformance"
-	"lockstep/coreml"
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
 	"lockstep/manifest"
@@ -162,7 +161,7 @@ func (c *bisectCommand) sides(opt *conformance.BisectOptions, layers exporter.Ra
 // side tells an export from a package by the record.
 func (c *bisectCommand) side(flag, path string, pairs []string, plane string) (side conformance.BisectSide, err error) {
 	side.Work, side.Subject, side.Lockstep = c.Work, "package", version()
-	if side.Plane, err = planeOf("--plane"+map[string]string{"b": "-b"}[flag], plane); err != nil {
+	if side.Plane, err = openPlane("--plane"+map[string]string{"b": "-b"}[flag], plane); err != nil {
 		return side, err
 	}
 	if err := wantDirectory("--"+flag+" "+path, path, "an output directory of an export, or a package (X.mlpackage)"); err != nil {
@@ -181,14 +180,4 @@ func (c *bisectCommand) side(flag, path string, pairs []string, plane string) (s
 	side.Package = path
 	side.Names, err = readNames("--map-"+flag, pairs)
 	return side, err
-}
-
-// planeOf is openPlane for a flag of another name.
-func planeOf(flag, name string) (coreml.Plane, error) {
-	plane, err := openPlane(name)
-	var wrong *flagError
-	if errors.As(err, &wrong) {
-		return nil, &flagError{flag, wrong.want, wrong.found}
-	}
-	return plane, err
 }

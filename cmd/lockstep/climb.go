@@ -82,7 +82,7 @@ func (c *exportCommand) climb(ctx context.Context, opt exporter.Options, to stre
 
 // gateOptions are those that every gate run of a walk shares.
 func (c *exportCommand) gateOptions(opt exporter.Options) (conformance.Options, error) {
-	plane, err := openPlane(c.Plane)
+	plane, err := openPlane("--plane", c.Plane)
 	if err != nil {
 		return conformance.Options{}, err
 	}

@@ -182,22 +182,23 @@ func anchors(pairs []string) ([]manifest.Anchor, error) {
 	return out, nil
 }
 
-// planes are the planes of this build.
-func planes() []string { return []string{manifest.PlaneReference} }
+// planes are the planes that a flag can name.
+func planes() []string { return []string{manifest.PlaneReference, manifest.PlaneCoreML} }
 
-// openPlane chooses a plane by name; there is never another one in its place.
-func openPlane(name string) (coreml.Plane, error) {
+// openPlane chooses the plane that a flag names; there is never another one in
+// its place.
+func openPlane(flag, name string) (coreml.Plane, error) {
 	switch name {
 	case manifest.PlaneReference:
 		return reference.Plane{}, nil
 	case manifest.PlaneCoreML:
 		plane, err := native.New(native.Options{})
 		if err != nil {
-			return nil, fmt.Errorf("--plane %s: %w", name, err)
+			return nil, fmt.Errorf("%s %s: %w", flag, name, err)
 		}
 		return plane, nil
 	}
-	return nil, &flagError{"--plane", fmt.Sprintf("%s or %s", manifest.PlaneReference, manifest.PlaneCoreML), fmt.Sprintf("%q", name)}
+	return nil, &flagError{flag, fmt.Sprintf("%s or %s", manifest.PlaneReference, manifest.PlaneCoreML), fmt.Sprintf("%q", name)}
 }
 
 // writeJSON prints v as indented JSON.

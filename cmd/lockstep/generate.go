@@ -57,7 +57,7 @@ func (c *generateCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	plane, err := openPlane(c.Plane)
+	plane, err := openPlane("--plane", c.Plane)
 	if err != nil {
 		return err
 	}

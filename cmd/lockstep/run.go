@@ -28,7 +28,7 @@ type runCommand struct {
 
 // Run executes one pass. It writes nothing before the pass has succeeded.
 func (c *runCommand) Run(ctx context.Context, to streams) error {
-	plane, err := openPlane(c.Plane)
+	plane, err := openPlane("--plane", c.Plane)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (f *subjectFlags) options() (conformance.Options, func(), error) {
 			return conformance.Options{}, none, fmt.Errorf("--layers: %w", err)
 		}
 	}
-	plane, err := openPlane(f.Plane)
+	plane, err := openPlane("--plane", f.Plane)
 	if err != nil {
 		return conformance.Options{}, none, err
 	}
