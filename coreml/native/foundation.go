@@ -5,14 +5,15 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"lockstep/coreml/native/objc"
 )
 
 // text makes an NSString.
 func (s *scope) text(t string) objc.ID {
-	if strings.ContainsRune(t, 0) {
-		s.fail(fmt.Errorf("text %q: want no NUL", t))
+	if strings.ContainsRune(t, 0) || !utf8.ValidString(t) {
+		s.fail(fmt.Errorf("text %q: want UTF-8 without NUL", t))
 	}
 	return s.object(s.class("NSString"), "NSString stringWithUTF8String:", objc.String(t))
 }
@@ -30,9 +31,17 @@ func (s *scope) url(path string) objc.ID {
 	return s.object(s.class("NSURL"), "NSURL fileURLWithPath:", objc.Of(s.text(path)))
 }
 
-// list makes an NSArray.
+// list makes an NSArray. It cannot hold nil: an exception would say so.
 func (s *scope) list(ids []objc.ID) objc.ID {
+	s.present(ids)
 	return s.object(s.class("NSArray"), "NSArray arrayWithObjects:count:", objc.List(ids), objc.Count(len(ids)))
+}
+
+// present fails for a nil among objects.
+func (s *scope) present(ids []objc.ID) {
+	if slices.Contains(ids, 0) {
+		s.fail(fmt.Errorf("%w: want objects in a collection, found nil", errNil))
+	}
 }
 
 // numbers makes an NSArray of NSNumbers.
@@ -72,6 +81,7 @@ func (s *scope) dictionary(entries map[string]objc.ID) objc.ID {
 	for _, name := range slices.Sorted(maps.Keys(entries)) {
 		keys, values = append(keys, s.text(name)), append(values, entries[name])
 	}
+	s.present(values)
 	return s.object(s.class("NSDictionary"), "NSDictionary dictionaryWithObjects:forKeys:count:",
 		objc.List(values), objc.List(keys), objc.Count(len(keys)))
 }

@@ -84,18 +84,18 @@ func (f *function) predict(ctx context.Context, inputs map[string]coreml.Tensor,
 // made anew for each pass: a runtime that reused them gave results that were
 // not its own.
 func (f *function) pass(st coreml.State, outputs map[string]coreml.Tensor) error {
-	var held *state
+	var own *state
 	if len(f.model.sig.States) > 0 {
 		s, ok := st.(*state)
 		if !ok || s == nil || s.pkg != f.pkg {
 			return fmt.Errorf("%w: want a state made by this package, found another", ErrTensor)
 		}
-		held = s
-		held.mu.Lock()
-		defer held.mu.Unlock()
+		own = s
+		own.mu.Lock()
+		defer own.mu.Unlock()
 	}
 	return f.pkg.plane.b.pool(func(s *scope) error {
-		result, err := f.run(s, held)
+		result, err := f.run(s, own)
 		if err != nil {
 			return err
 		}
@@ -112,13 +112,13 @@ func (f *function) pass(st coreml.State, outputs map[string]coreml.Tensor) error
 }
 
 // run sends the prediction.
-func (f *function) run(s *scope, held *state) (objc.ID, error) {
+func (f *function) run(s *scope, own *state) (objc.ID, error) {
 	features := f.features(s)
-	if held == nil {
+	if own == nil {
 		result := s.checked("predict", f.model.id, "MLModel predictionFromFeatures:error:", objc.Of(features))
 		return result, s.err
 	}
-	ml, err := held.of(f.model)
+	ml, err := own.of(f.model)
 	if err != nil {
 		return 0, err
 	}

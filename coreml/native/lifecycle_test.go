@@ -4,9 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -178,6 +180,39 @@ func TestSharedState(t *testing.T) {
 	assert.Equal(t, 2, rt.Sent("MLModel modelWithContentsOfURL:configuration:error:"), "one model for each function")
 }
 
+// TestStatesAreGivenUp: an MLState ends with the last reference to its State,
+// not with the package alone: parity makes hundreds of them.
+func TestStatesAreGivenUp(t *testing.T) {
+	plane, rt := fakePlane(t, fakecoreml.Options{})
+	s, err := newSession(open(t, plane, exportTail(t, "t1,t4")), "t1", "t4")
+	require.NoError(t, err)
+	require.NoError(t, s.seed("t1"))
+	before, err := s.content("t1")
+	require.NoError(t, err)
+	for range 20 {
+		_, err := s.pkg.NewState()
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return rt.Living("MLState") == 1
+	}, time.Minute, time.Millisecond)
+	after, err := s.content("t1")
+	require.NoError(t, err)
+	assert.True(t, same(before[0], after[0]), "the state in use stays")
+}
+
+// TestBadPaths: a path that Foundation would refuse is refused before.
+func TestBadPaths(t *testing.T) {
+	plane, rt := fakePlane(t, fakecoreml.Options{})
+	dir := exportTail(t, "t1,t4")
+	bad := filepath.Join(t.TempDir(), "na\xffno.mlpackage")
+	require.NoError(t, os.CopyFS(bad, os.DirFS(dir)))
+	_, err := plane.Open(context.Background(), bad)
+	require.ErrorContains(t, err, "want UTF-8 without NUL")
+	assert.Zero(t, rt.Compiled())
+}
+
 // TestStateBeforeFunctions: a state can be made first.
 func TestStateBeforeFunctions(t *testing.T) {
 	plane, _ := fakePlane(t, fakecoreml.Options{})
@@ -211,12 +246,14 @@ func TestRefusals(t *testing.T) {
 		return in, out
 	}
 	for name, spoil := range map[string]func(in, out map[string]coreml.Tensor){
-		"missing_input":   func(in, _ map[string]coreml.Tensor) { delete(in, "x") },
-		"extra_input":     func(in, _ map[string]coreml.Tensor) { in["y"] = in["x"] },
-		"input_shape":     func(in, _ map[string]coreml.Tensor) { in["x"] = coreml.Tensor{Shape: []int{1}, Data: in["x"].Data} },
-		"input_too_short": func(in, _ map[string]coreml.Tensor) { in["x"] = coreml.Tensor{Shape: in["x"].Shape, Data: in["x"].Data[1:]} },
-		"missing_output":  func(_, out map[string]coreml.Tensor) { delete(out, "hidden") },
-		"extra_output":    func(_, out map[string]coreml.Tensor) { out["logits"] = out["hidden"] },
+		"missing_input": func(in, _ map[string]coreml.Tensor) { delete(in, "x") },
+		"extra_input":   func(in, _ map[string]coreml.Tensor) { in["y"] = in["x"] },
+		"input_shape":   func(in, _ map[string]coreml.Tensor) { in["x"] = coreml.Tensor{Shape: []int{1}, Data: in["x"].Data} },
+		"input_too_short": func(in, _ map[string]coreml.Tensor) {
+			in["x"] = coreml.Tensor{Shape: in["x"].Shape, Data: in["x"].Data[1:]}
+		},
+		"missing_output": func(_, out map[string]coreml.Tensor) { delete(out, "hidden") },
+		"extra_output":   func(_, out map[string]coreml.Tensor) { out["logits"] = out["hidden"] },
 	} {
 		in, out := good()
 		spoil(in, out)

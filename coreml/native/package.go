@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -22,12 +23,12 @@ type pkg struct {
 	bytes     int64  // of its files
 	functions []string
 
-	life    sync.RWMutex // calls hold it for reading, Close for writing
-	closed  bool
-	mu      sync.Mutex // guards what follows
-	models  map[string]*model
-	objects []objc.ID // references of states
-	memory  []*buffer // that arrays lie in
+	life   sync.RWMutex // calls hold it for reading, Close for writing
+	closed bool
+	mu     sync.Mutex // guards what follows
+	models map[string]*model
+	states map[*held]bool // of states that something refers to
+	memory []*buffer      // that arrays lie in
 }
 
 // model is a function as Core ML loaded it.
@@ -133,7 +134,10 @@ func (p *pkg) Close() error {
 		return nil
 	}
 	p.closed = true
-	ids := p.objects
+	var ids []objc.ID
+	for h := range p.states {
+		ids = slices.AppendSeq(ids, maps.Values(h.per))
+	}
 	for _, name := range p.FunctionNames() {
 		if m, ok := p.models[name]; ok {
 			ids = append(ids, m.id)
@@ -144,13 +148,6 @@ func (p *pkg) Close() error {
 		errs = append(errs, m.free())
 	}
 	return errors.Join(errs...)
-}
-
-// keep has Close give a reference up.
-func (p *pkg) keep(id objc.ID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.objects = append(p.objects, id)
 }
 
 // buffer has Close free memory.

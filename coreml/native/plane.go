@@ -123,7 +123,7 @@ func (p *Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
 	if err != nil {
 		return nil, fmt.Errorf("package %s: %w", name, err)
 	}
-	opened := &pkg{plane: p, name: name, compiled: compiled, bytes: bytes, models: map[string]*model{}}
+	opened := &pkg{plane: p, name: name, compiled: compiled, bytes: bytes, models: map[string]*model{}, states: map[*held]bool{}}
 	if err := opened.list(ctx); err != nil {
 		return nil, fmt.Errorf("package %s: %w", name, err)
 	}

@@ -3,6 +3,8 @@ package native
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -17,14 +19,22 @@ import (
 // other, so that one State cannot serve them.
 var ErrStates = errors.New("functions declare different states")
 
-// state is one MLState, or one for each function that used it.
+// state is one MLState, or one for each function that used it. An MLState of
+// real size takes tens of megabytes that Go's collector does not see, and a
+// State has no end in the interface: what a state holds is therefore given up
+// once nothing refers to the state, at the latest when the package is closed.
 type state struct {
 	pkg      *pkg
 	features []coreml.Feature
 
 	mu     sync.Mutex
-	per    map[*model]objc.ID // SharedState has one, of the model that made it
-	latest *model             // the one that holds the content
+	held   *held
+	latest *model // the one whose MLState has the content
+}
+
+// held are the references of a state.
+type held struct {
+	per map[*model]objc.ID // SharedState has one, of the model that made it
 }
 
 // NewState implements coreml.Package. The state is made by the first loaded
@@ -60,11 +70,31 @@ func (p *pkg) stateMaker() (*model, error) {
 }
 
 func (p *pkg) newState(m *model) (*state, error) {
-	st := &state{pkg: p, features: m.sig.States, per: map[*model]objc.ID{}, latest: m}
+	st := &state{pkg: p, features: m.sig.States, held: &held{per: map[*model]objc.ID{}}, latest: m}
 	if len(st.features) == 0 {
 		return st, nil
 	}
-	return st, st.make(m)
+	if err := st.make(m); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.states[st.held] = true
+	p.mu.Unlock()
+	runtime.AddCleanup(st, p.drop, st.held)
+	return st, nil
+}
+
+// drop gives up what a state held that nothing refers to any more.
+func (p *pkg) drop(h *held) {
+	if p.acquire() != nil {
+		return // Close has given it up
+	}
+	defer p.release()
+	p.mu.Lock()
+	delete(p.states, h)
+	p.mu.Unlock()
+	// There is nobody to tell of an error: what is left over is left over.
+	_ = p.plane.b.release(slices.Collect(maps.Values(h.per))...)
 }
 
 // make makes m's own MLState, all zero.
@@ -80,8 +110,7 @@ func (st *state) make(m *model) error {
 	if err != nil {
 		return err
 	}
-	st.pkg.keep(id)
-	st.per[m] = id
+	st.held.per[m] = id
 	return nil
 }
 
@@ -92,9 +121,9 @@ func (st *state) of(m *model) (objc.ID, error) {
 		return 0, fmt.Errorf("%w: %s declares %v, the state was made for %v", ErrStates, m.name, m.sig.States, st.features)
 	}
 	if m == st.latest || st.pkg.plane.opt.States == SharedState {
-		return st.per[st.latest], nil
+		return st.held.per[st.latest], nil
 	}
-	if st.per[m] == 0 {
+	if st.held.per[m] == 0 {
 		if err := st.make(m); err != nil {
 			return 0, err
 		}
@@ -102,8 +131,8 @@ func (st *state) of(m *model) (objc.ID, error) {
 	for _, f := range st.features {
 		values := make([]float16.Float16, elements(f.Shape))
 		err := st.pkg.plane.b.pool(func(s *scope) error {
-			s.inState(st.per[st.latest], f, func(array objc.ID) { s.read(array, f.Shape, values) })
-			s.inState(st.per[m], f, func(array objc.ID) { s.write(array, f.Shape, values) })
+			s.inState(st.held.per[st.latest], f, func(array objc.ID) { s.read(array, f.Shape, values) })
+			s.inState(st.held.per[m], f, func(array objc.ID) { s.write(array, f.Shape, values) })
 			return nil
 		})
 		if err != nil {
@@ -111,7 +140,7 @@ func (st *state) of(m *model) (objc.ID, error) {
 		}
 	}
 	st.latest = m
-	return st.per[m], nil
+	return st.held.per[m], nil
 }
 
 func sameFeatures(a, b []coreml.Feature) bool {
@@ -166,7 +195,7 @@ func (st *state) access(name string, n int, do func(s *scope, array objc.ID, f c
 		return fmt.Errorf("package %s: %w: state %q: want %d values, found %d", st.pkg.name, ErrTensor, name, want, n)
 	}
 	err := st.pkg.plane.b.pool(func(s *scope) error {
-		s.inState(st.per[st.latest], f, func(array objc.ID) { do(s, array, f) })
+		s.inState(st.held.per[st.latest], f, func(array objc.ID) { do(s, array, f) })
 		return nil
 	})
 	if err != nil {

@@ -121,6 +121,19 @@ func (r *Runtime) Sent(name string) int {
 	return r.sent[name]
 }
 
+// Living counts the living objects of a class.
+func (r *Runtime) Living(class string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, o := range r.objects {
+		if o.class == class && !o.freed && !o.isClass {
+			n++
+		}
+	}
+	return n
+}
+
 // fault notes that the real runtime would have crashed, leaked or answered
 // nonsense.
 func (r *Runtime) fault(format string, args ...any) {
