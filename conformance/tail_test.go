@@ -46,10 +46,7 @@ func TestTailOverFake(t *testing.T) {
 	verdict := runShard(t, tail, s)
 	assert.Equal(t, manifest.PlaneFake, verdict.Plane)
 	assert.Equal(t, manifest.Partial, verdict.Result)
-	requireResults(t, map[string]manifest.Result{
-		conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-		conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-	}, &verdict)
+	requireResults(t, soundHere(), &verdict)
 	for _, c := range verdict.Checks {
 		if c.Name == conformance.CheckResidency {
 			assert.Contains(t, c.Reason, "subject too small")
@@ -88,10 +85,7 @@ func TestTailRecipes(t *testing.T) {
 				t.Parallel()
 				s := nanoSubject(t, precision, norm)
 				verdict := s.judge(t, tail)
-				want := map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-				}
+				want := soundHere()
 				if norm == exporter.Prescaled {
 					want[conformance.CheckLint], want[conformance.CheckOracle] = manifest.Fail, manifest.Fail
 				}
@@ -120,10 +114,7 @@ func TestTailModels(t *testing.T) {
 			}
 			shards := s.layout.Shards()
 			verdict := s.judge(t, shards[len(shards)-1])
-			requireResults(t, map[string]manifest.Result{
-				conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-				conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-			}, verdict)
+			requireResults(t, soundHere(), verdict)
 		})
 	}
 }
@@ -140,10 +131,7 @@ func TestTailGGUF(t *testing.T) {
 				require.NoError(t, err)
 				t.Cleanup(func() { assert.NoError(t, ck.Close()) })
 				s.checkpoint, s.golden = ck, nil
-				requireResults(t, map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-				}, s.judge(t, tail))
+				requireResults(t, soundHere(), s.judge(t, tail))
 			})
 		}
 	}
@@ -156,6 +144,15 @@ func (s subject) judge(t *testing.T, layers exporter.Range) *manifest.Verdict {
 	verdict, err := conformance.Run(context.Background(), s.options(layers), nil)
 	require.NoError(t, err)
 	return verdict
+}
+
+// soundHere is what every check says of a sound shard on a plane without a
+// compute plan that could be judged.
+func soundHere() map[string]manifest.Result {
+	return map[string]manifest.Result{
+		conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass,
+		conformance.CheckOracle: manifest.Pass, conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
+	}
 }
 
 func requireResults(t *testing.T, want map[string]manifest.Result, verdict *manifest.Verdict) {
