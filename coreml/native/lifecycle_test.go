@@ -338,6 +338,9 @@ func TestPlan(t *testing.T) {
 	flat := planOfT4(t, plane, dir)
 	assert.True(t, flat.VirtualMachine)
 	assert.Equal(t, []coreml.Device{coreml.DeviceCPU, coreml.DeviceUnknown, coreml.DeviceNeuralEngine}, flat.Devices)
+	devices, err := plane.Devices()
+	require.NoError(t, err)
+	assert.Equal(t, flat.Devices, devices, "what the plane says without a plan")
 	assert.Positive(t, flat.CompiledBytes)
 	seen := map[string]coreml.PlannedOp{}
 	for _, op := range flat.Ops {

@@ -113,6 +113,10 @@ func Over(rt objc.Runtime, opt Options) (*Plane, error) {
 // itself.
 func (p *Plane) Name() string { return p.b.rt.Plane() }
 
+// Devices lists the machine's compute devices. It asks Core ML for its whole
+// list and loads nothing.
+func (p *Plane) Devices() ([]coreml.Device, error) { return p.b.devices() }
+
 // Open compiles the package directory dir, or finds what an earlier run
 // compiled from the same bytes beside it, and lists its functions. Compiling
 // needs room for a copy of the package on the temporary volume and one beside
