@@ -50,8 +50,14 @@ report: build ## Render the tail's verdicts as Markdown: build/report.md, and Gi
 	@cat $(OUT)/report.md
 
 race: ## What is concurrent, under the race detector (needs a C compiler).
-	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./coreml/reference ./exporter ./internal/durable
-	@CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -count=1 ./coreml/worker
+	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./exporter ./internal/durable
+	@CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -short -count=1 -skip Public ./coreml/...
+
+darwin: ## Link every test binary and the command for a Mac (lint has vetted them).
+	@mkdir -p $(OUT)/bin
+	@GOOS=darwin GOARCH=arm64 $(GO) test -c -o /dev/null ./...
+	@GOOS=darwin GOARCH=arm64 $(GO) build -o $(OUT)/bin/lockstep-darwin-arm64 ./cmd/lockstep
+	@echo "darwin: test binaries and command link"
 
 lint: ## gofumpt, vet for Linux and macOS, staticcheck, actionlint. (The arrows between packages are a test.)
 	@unformatted="$$($(GO) tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"; \
@@ -101,4 +107,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail demo speculation test report race lint portable mutants faults fuzz real crosscheck golden proto
+.PHONY: help build tail demo speculation test report race darwin lint portable mutants faults fuzz real crosscheck golden proto

@@ -41,6 +41,12 @@ var arrows = map[string][]string{
 		"coreml", "coreml/reference/kernel", "internal/half", "internal/elementary", "internal/mil", "internal/mlpackage",
 		"internal/mlpackage/milpb", "internal/strictjson",
 	},
+	"lockstep/coreml/native/objc": {},
+	"lockstep/coreml/native":      {"coreml", "coreml/native/objc", "internal/half", "internal/durable"},
+	"lockstep/internal/fakecoreml": {
+		"coreml", "coreml/native/objc", "coreml/reference", "coreml/reference/kernel", "internal/half", "internal/elementary", "internal/mil",
+		"internal/mlpackage", "internal/mlpackage/milpb", "internal/strictjson", "internal/durable",
+	},
 	"lockstep/conformance/cut":    {"internal/mil", "internal/mlpackage", "internal/mlpackage/milpb", "internal/strictjson", "internal/durable"},
 	"lockstep/conformance/report": {"manifest"},
 	"lockstep/conformance/oracle": {"internal/checkpoint", "internal/safetensors", "internal/gguf", "internal/strictjson", "internal/elementary", "internal/half"},
@@ -67,6 +73,63 @@ func TestArrowsPointOneWay(t *testing.T) {
 			}
 		}
 	}
+}
+
+// testsAlone are packages that nothing but tests may reach, and darwinAlone
+// packages that one file reaches, by the package that it is in.
+var (
+	testsAlone  = []string{"lockstep/internal/fakecoreml"}
+	darwinAlone = map[string]string{"github.com/ebitengine/purego/objc": "lockstep/coreml/native/objc"}
+)
+
+// TestTestPackagesAreForTests: no product code reaches a package for tests.
+func TestTestPackagesAreForTests(t *testing.T) {
+	for _, goos := range []string{"linux", "darwin"} {
+		imports := importsOfModule(t, goos)
+		require.Contains(t, imports, "lockstep/cmd/lockstep")
+		assert.Empty(t, importersOf(imports, testsAlone...), goos)
+		for pkg, only := range darwinAlone {
+			want := []string{only}
+			if goos != "darwin" {
+				want = nil
+			}
+			assert.Equal(t, want, importersOf(imports, pkg), "%s on %s", pkg, goos)
+		}
+	}
+}
+
+// TestTestPackagesCatch shows that the check can fail.
+func TestTestPackagesCatch(t *testing.T) {
+	imports := map[string][]string{"lockstep/cmd/lockstep": {"fmt", "lockstep/internal/fakecoreml"}, "lockstep/coreml": {"errors"}}
+	assert.Equal(t, []string{"lockstep/cmd/lockstep"}, importersOf(imports, testsAlone...))
+}
+
+// importsOfModule maps the module's packages to what their product code
+// imports, on arm64.
+func importsOfModule(t *testing.T, goos string) map[string][]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "lockstep/...")
+	cmd.Env = append(cmd.Environ(), "GOOS="+goos, "GOARCH=arm64", "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	imports := map[string][]string{}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		fields := strings.Fields(line)
+		imports[fields[0]] = fields[1:]
+	}
+	return imports
+}
+
+// importersOf are the packages that import one of targets, sorted.
+func importersOf(imports map[string][]string, targets ...string) []string {
+	var found []string
+	for pkg, list := range imports {
+		if slices.ContainsFunc(list, func(i string) bool { return slices.Contains(targets, i) }) {
+			found = append(found, pkg)
+		}
+	}
+	slices.Sort(found)
+	return found
 }
 
 // TestArrowsCatchAWrongOne shows that the check can fail.

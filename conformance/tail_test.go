@@ -16,12 +16,14 @@ import (
 
 	"lockstep/conformance"
 	"lockstep/coreml"
+	"lockstep/coreml/native"
 	"lockstep/coreml/reference"
 	"lockstep/coreml/worker"
 	"lockstep/exporter"
 	"lockstep/fixtures"
 	"lockstep/fixtures/synth"
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/fakecoreml"
 	"lockstep/manifest"
 )
 
@@ -36,6 +38,23 @@ var tail = exporter.Range{Start: 30, End: 32}
 // it in a process of its own, and LOCKSTEP_REQUIRE names the checks that must be
 // measured.
 func TestTail(t *testing.T) { runShard(t, tail, newSubject(t)) }
+
+// TestTailOverFake judges the tail by the native plane over a Core ML in Go: the
+// whole catalogue passes but for residency, of which a model this small says
+// nothing, and the verdict names the plane for what it is.
+func TestTailOverFake(t *testing.T) {
+	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
+	s.plane = fakePlane(t, fakecoreml.Options{})
+	verdict := runShard(t, tail, s)
+	assert.Equal(t, manifest.PlaneFake, verdict.Plane)
+	assert.Equal(t, manifest.Partial, verdict.Result)
+	requireResults(t, soundHere(), &verdict)
+	for _, c := range verdict.Checks {
+		if c.Name == conformance.CheckResidency {
+			assert.Contains(t, c.Reason, "subject too small")
+		}
+	}
+}
 
 // TestMissingPackageIsRefused: a package that was moved away is no failed one.
 func TestMissingPackageIsRefused(t *testing.T) {
@@ -68,10 +87,7 @@ func TestTailRecipes(t *testing.T) {
 				t.Parallel()
 				s := nanoSubject(t, precision, norm)
 				verdict := s.judge(t, tail)
-				want := map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-				}
+				want := soundHere()
 				if norm == exporter.Prescaled {
 					want[conformance.CheckLint], want[conformance.CheckOracle] = manifest.Fail, manifest.Fail
 				}
@@ -100,10 +116,7 @@ func TestTailModels(t *testing.T) {
 			}
 			shards := s.layout.Shards()
 			verdict := s.judge(t, shards[len(shards)-1])
-			requireResults(t, map[string]manifest.Result{
-				conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-				conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-			}, verdict)
+			requireResults(t, soundHere(), verdict)
 		})
 	}
 }
@@ -120,10 +133,7 @@ func TestTailGGUF(t *testing.T) {
 				require.NoError(t, err)
 				t.Cleanup(func() { assert.NoError(t, ck.Close()) })
 				s.checkpoint, s.golden = ck, nil
-				requireResults(t, map[string]manifest.Result{
-					conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass, conformance.CheckOracle: manifest.Pass,
-					conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
-				}, s.judge(t, tail))
+				requireResults(t, soundHere(), s.judge(t, tail))
 			})
 		}
 	}
@@ -136,6 +146,15 @@ func (s subject) judge(t *testing.T, layers exporter.Range) *manifest.Verdict {
 	verdict, err := conformance.Run(context.Background(), s.options(layers), nil)
 	require.NoError(t, err)
 	return verdict
+}
+
+// soundHere is what every check says of a sound shard on a plane without a
+// compute plan that could be judged.
+func soundHere() map[string]manifest.Result {
+	return map[string]manifest.Result{
+		conformance.CheckPackage: manifest.Pass, conformance.CheckLint: manifest.Pass, conformance.CheckEquivalence: manifest.Pass,
+		conformance.CheckOracle: manifest.Pass, conformance.CheckParity: manifest.Pass, conformance.CheckResidency: manifest.NotMeasured,
+	}
 }
 
 func requireResults(t *testing.T, want map[string]manifest.Result, verdict *manifest.Verdict) {
@@ -163,10 +182,7 @@ func newSubject(t *testing.T) subject {
 	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
 	s.dir = sharedOut(t)
 	s.require = splitList(setting(t, "LOCKSTEP_REQUIRE", false))
-	if plane := setting(t, "LOCKSTEP_PLANE", false); plane != "" {
-		require.Equal(t, manifest.PlaneReference, plane, "LOCKSTEP_PLANE: this build has the reference plane alone")
-	}
-	s.plane = isolated(t, s.plane)
+	s.plane = choosePlane(t, setting(t, "LOCKSTEP_PLANE", false))
 	if out := setting(t, "LOCKSTEP_OUT", true); out != "" {
 		s.dir = out
 	}
@@ -212,22 +228,47 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// isolated is the plane in workers of the binary that LOCKSTEP_WORKER names, as
-// LOCKSTEP_ISOLATE says. This binary is none: each build of it would have the
-// system compile the models anew.
-func isolated(t *testing.T, plane coreml.Plane) coreml.Plane {
+// choosePlane makes the plane of a name. One that is not to be had ends the
+// test: there is never another in its place. LOCKSTEP_WORKER names a lockstep
+// binary in whose workers the plane then is, as LOCKSTEP_ISOLATE says. This
+// binary is none: each build of it would have the system compile the models
+// anew.
+func choosePlane(t *testing.T, name string) coreml.Plane {
 	t.Helper()
+	if name == "" {
+		name = manifest.PlaneReference
+	}
 	path, mode := setting(t, "LOCKSTEP_WORKER", true), setting(t, "LOCKSTEP_ISOLATE", false)
 	require.Contains(t, []string{"", "package", "function"}, mode, "LOCKSTEP_ISOLATE")
-	if path == "" {
-		require.Empty(t, mode, "LOCKSTEP_ISOLATE: name the lockstep binary with LOCKSTEP_WORKER")
+	if path != "" {
+		plane, err := worker.New(context.Background(), worker.Options{
+			Plane: name, Path: path, Args: []string{"worker"}, Exclusive: mode == "function",
+		})
+		require.NoError(t, err, "LOCKSTEP_WORKER")
 		return plane
 	}
-	inWorker, err := worker.New(context.Background(), worker.Options{
-		Plane: plane.Name(), Path: path, Args: []string{"worker"}, Exclusive: mode == "function",
-	})
-	require.NoError(t, err, "LOCKSTEP_WORKER")
-	return inWorker
+	require.Empty(t, mode, "LOCKSTEP_ISOLATE: name the lockstep binary with LOCKSTEP_WORKER")
+	switch name {
+	case manifest.PlaneReference:
+		return reference.Plane{}
+	case manifest.PlaneCoreML:
+		plane, err := native.New(native.Options{})
+		require.NoError(t, err, "LOCKSTEP_PLANE=%s", name)
+		return plane
+	case manifest.PlaneFake:
+		return fakePlane(t, fakecoreml.Options{})
+	}
+	require.Fail(t, "LOCKSTEP_PLANE", "want %s, %s or %s, found %q", manifest.PlaneReference, manifest.PlaneCoreML, manifest.PlaneFake, name)
+	return nil
+}
+
+// fakePlane is the native plane over an Objective-C runtime in Go, whose faults
+// fail the test.
+func fakePlane(t *testing.T, opt fakecoreml.Options) coreml.Plane {
+	t.Helper()
+	plane, err := native.Over(fakecoreml.Start(t, opt), native.Options{Reserve: 1})
+	require.NoError(t, err)
+	return plane
 }
 
 func splitList(text string) []string {

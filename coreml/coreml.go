@@ -48,7 +48,8 @@ type Feature struct {
 	Shape []int
 }
 
-// Signature is a function's contract in declared order.
+// Signature is a function's contract: features in declared order, or by name
+// where the plane cannot tell that order, as Core ML cannot.
 type Signature struct {
 	Inputs  []Feature
 	Outputs []Feature
@@ -114,11 +115,17 @@ const (
 	DeviceNone         Device = ""
 )
 
-// ComputePlan is one function's MLComputePlan, flattened over nested blocks.
+// ComputePlan is one function's MLComputePlan, flattened over nested blocks. It
+// says what Core ML anticipates, not where a prediction ran.
 type ComputePlan struct {
 	Function string
 	Devices  []Device // all compute devices of the machine
-	Ops      []PlannedOp
+	// VirtualMachine tells that the machine is one: its Neural Engine is not
+	// a real one.
+	VirtualMachine bool
+	// CompiledBytes is the size of the compiled model.
+	CompiledBytes int64
+	Ops           []PlannedOp
 }
 
 // PlannedOp is one operation of a compute plan.
@@ -127,4 +134,7 @@ type PlannedOp struct {
 	Output    string // name of its first output, which joins it to the program
 	Preferred Device
 	Supported []Device
+	// Cost is the op's estimated share of the whole, 0 to 1, or nil: Core ML
+	// may give none although it gives devices.
+	Cost *float64
 }

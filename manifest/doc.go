@@ -1,8 +1,8 @@
 // Package manifest holds the texts that lockstep leaves beside its packages: the
 // record (lockstep.json), the reproducible account of what an output directory
 // holds; the verdict, one gate run's evidence about one package on one plane;
-// and the runtime manifest, a recorded whole model in the words of a public
-// Swift runtime.
+// the runtime manifest, a recorded whole model in the words of a public Swift
+// runtime; and recorded compute plans, where Core ML would run a package's ops.
 //
 // It owns their types, file names, canonical JSON, strict decoding, the checks
 // that a text agrees with itself, and the JSON Schemas; it reads no files and

@@ -11,6 +11,9 @@ var verdictJSONSchema string
 //go:embed runtime.schema.json
 var runtimeJSONSchema string
 
+//go:embed plans.schema.json
+var plansJSONSchema string
+
 // RecordJSONSchema returns the JSON Schema (draft 2020-12) of lockstep.json. It
 // knows form alone; DecodeRecord also checks what follows from other fields.
 func RecordJSONSchema() []byte { return []byte(recordJSONSchema) }
@@ -21,3 +24,7 @@ func VerdictJSONSchema() []byte { return []byte(verdictJSONSchema) }
 // RuntimeJSONSchema returns the JSON Schema (draft 2020-12) of a runtime
 // manifest.
 func RuntimeJSONSchema() []byte { return []byte(runtimeJSONSchema) }
+
+// PlansJSONSchema returns the JSON Schema (draft 2020-12) of recorded compute
+// plans.
+func PlansJSONSchema() []byte { return []byte(plansJSONSchema) }

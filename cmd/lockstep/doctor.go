@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
+	"lockstep/coreml"
+	"lockstep/coreml/native"
 	"lockstep/internal/machine"
 )
 
@@ -25,8 +28,15 @@ func (c *doctorCommand) Run(to streams) error {
 	return err
 }
 
-// computeDevices is what Core ML says of its devices. This build has no plane
-// that could ask it.
+// computeDevices is what Core ML says of its devices, or why it was not asked.
 func computeDevices() machine.Devices {
-	return machine.Devices{Reason: "this build cannot ask Core ML for its devices"}
+	plane, err := native.New(native.Options{})
+	if err != nil {
+		return machine.Devices{Reason: err.Error()}
+	}
+	devices, err := plane.Devices()
+	if err != nil {
+		return machine.Devices{Reason: err.Error()}
+	}
+	return machine.Devices{Asked: true, NeuralEngine: slices.Contains(devices, coreml.DeviceNeuralEngine)}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"lockstep/coreml"
+	"lockstep/coreml/native"
 	"lockstep/coreml/reference"
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
@@ -181,23 +182,31 @@ func anchors(pairs []string) ([]manifest.Anchor, error) {
 	return out, nil
 }
 
-// planes are the planes of this build.
-func planes() []string { return []string{manifest.PlaneReference} }
+// planes are the planes that a flag can name.
+func planes() []string { return []string{manifest.PlaneReference, manifest.PlaneCoreML} }
 
-// wantPlane reports a name that is no plane of this build.
+// wantPlane reports a name that is no plane.
 func wantPlane(flag, name string) error {
 	if slices.Contains(planes(), name) {
 		return nil
 	}
-	return &flagError{flag, fmt.Sprintf("%q, the one plane of this build", manifest.PlaneReference), fmt.Sprintf("%q", name)}
+	return &flagError{flag, strings.Join(planes(), " or "), fmt.Sprintf("%q", name)}
 }
 
-// openPlane chooses a plane by name; there is never another one in its place.
+// openPlane chooses the plane that a flag names; there is never another one in
+// its place.
 func openPlane(flag, name string) (coreml.Plane, error) {
 	if err := wantPlane(flag, name); err != nil {
 		return nil, err
 	}
-	return reference.Plane{}, nil
+	if name == manifest.PlaneReference {
+		return reference.Plane{}, nil
+	}
+	plane, err := native.New(native.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
+	}
+	return plane, nil
 }
 
 // writeJSON prints v as indented JSON.

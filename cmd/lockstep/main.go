@@ -40,6 +40,9 @@ type cli struct {
 	Report   reportCommand   `cmd:"" help:"Render the newest verdicts of output directories as Markdown for a pull request."`
 	Doctor   doctorCommand   `cmd:"" help:"Say what can be measured on this machine, and why not the rest."`
 
+	PlanDump  planDumpCommand  `cmd:"" name:"plan-dump" help:"Record where Core ML would run each op of a package."`
+	Residency residencyCommand `cmd:"" help:"Judge recorded compute plans."`
+
 	Worker workerCommand `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
@@ -47,7 +50,7 @@ type cli struct {
 
 // Help implements kong.HelpProvider.
 func (cli) Help() string {
-	return "Exit codes: 0 done (gate, export --all: pass, or an accepted partial); 1 they: fail, bisect, generate --audit: a difference; 3 they: partial; " +
+	return "Exit codes: 0 done (gate, residency, export --all: pass, or an accepted partial); 1 they: fail, bisect, generate --audit: a difference; 3 they: partial; " +
 		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten."
 }
 

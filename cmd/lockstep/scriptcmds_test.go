@@ -42,6 +42,9 @@ import (
 //	                                drop=NAME, add=NAME and flat=NAME
 //	near FILE POS COUNT COSINE      holds the hidden states of COUNT rows against
 //	                                the golden ones from POS on
+//	plans P FILE [change...]        records the plans that a Core ML in Go makes for
+//	                                a package; changes are bytes=N for the compiled
+//	                                size, cpu=OP to place ops there, and virtual
 //	column WIDE ROW NARROW          holds row ROW of the hidden states in WIDE
 //	                                against the one row of NARROW, bit for bit
 //	sameverdict FILE FILE           holds two verdicts to each other
@@ -61,6 +64,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"inputs":     {4, cmdInputs},
 		"near":       {4, cmdNear},
 		"column":     {3, cmdColumn},
+		"plans":      {2, cmdPlans},
 
 		"sameverdict": {2, cmdSameVerdict},
 	} {

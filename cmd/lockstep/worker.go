@@ -12,7 +12,7 @@ import (
 
 // planeFlags choose what executes a package, and in which process.
 type planeFlags struct {
-	Plane   string `help:"What executes the package." default:"reference"`
+	Plane   string `help:"What executes the package: reference, anywhere, or coreml, on macOS 15 or later." default:"reference"`
 	Isolate string `help:"Execute in a worker process, where a hang or a crash costs one case: none, package (one worker), function (a worker holds one function at a time), or auto: package for Core ML, else none." enum:"auto,none,package,function" default:"auto"`
 }
 

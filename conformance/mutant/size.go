@@ -113,7 +113,10 @@ func (p plannedPackage) Function(ctx context.Context, name string) (coreml.Funct
 	if err != nil {
 		return nil, err
 	}
-	plan := &coreml.ComputePlan{Function: name, Devices: []coreml.Device{coreml.DeviceCPU, coreml.DeviceNeuralEngine}}
+	plan := &coreml.ComputePlan{
+		Function: name, CompiledBytes: 100e6,
+		Devices: []coreml.Device{coreml.DeviceCPU, coreml.DeviceNeuralEngine},
+	}
 	for _, o := range p.program.Function(name).Ops {
 		op := coreml.PlannedOp{Op: "ios18." + o.Type, Preferred: coreml.DeviceNeuralEngine}
 		if len(o.Outputs) > 0 {

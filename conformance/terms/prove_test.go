@@ -158,14 +158,6 @@ func become(kind string) func(*testing.T, *mil.Function, *mil.Op) {
 	return func(_ *testing.T, _ *mil.Function, o *mil.Op) { o.Type = kind }
 }
 
-// ints sets the elements of an op's integer constant.
-func ints(param string, values ...int) func(*testing.T, *mil.Function, *mil.Op) {
-	return func(t *testing.T, f *mil.Function, o *mil.Op) {
-		lit := mil.Int32s(values...)
-		find(t, f, o.Name+"_"+param).Val.Ints = lit.Ints
-	}
-}
-
 func find(t *testing.T, f *mil.Function, name string) *mil.Op {
 	t.Helper()
 	for _, o := range f.Ops {
