@@ -214,11 +214,9 @@ func (v vocabulary) binaryFaults(image []byte) []string {
 			faults = append(faults, name)
 		}
 	}
-	for _, selector := range selectorLike.FindAll(image, -1) {
-		if !slices.ContainsFunc(v.table.Rows, func(r objc.Row) bool {
-			return strings.Contains(r.Selector, ":") && strings.HasSuffix(string(selector), r.Selector)
-		}) {
-			faults = append(faults, string(selector))
+	for _, selector := range selectorLike.FindAllString(string(image), -1) {
+		if !v.knownWithin(selector) {
+			faults = append(faults, selector)
 		}
 	}
 	for _, library := range libraryLike.FindAll(image, -1) {
@@ -227,6 +225,16 @@ func (v vocabulary) binaryFaults(image []byte) []string {
 		}
 	}
 	return faults
+}
+
+// knownWithin reports a selector of the table to which the linker joined no more
+// than what is no selector of several parts by itself, as the key of a struct
+// tag is.
+func (v vocabulary) knownWithin(text string) bool {
+	return slices.ContainsFunc(v.table.Rows, func(r objc.Row) bool {
+		before, after, found := strings.Cut(text, r.Selector)
+		return found && strings.Contains(r.Selector, ":") && !selectorLike.MatchString(before) && !selectorLike.MatchString(after)
+	})
 }
 
 func isCapital(c byte) bool { return 'A' <= c && c <= 'Z' }
