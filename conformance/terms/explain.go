@@ -163,7 +163,13 @@ func (e *explainer) descend(p pair) (block, single []origin, err error) {
 			return nil, nil, err
 		}
 		ends := pair{block[len(block)-1], single[len(single)-1]}
-		if stage := min(e.stageOf(ends.block), e.stageOf(ends.single)); stage < e.stage {
+		stage := e.stageOf(ends.block)
+		if stage != e.stageOf(ends.single) {
+			// One is handed on from another layer than the other is made in.
+			e.steps = append(e.steps, pair{block[0], single[0]})
+			return block, single, nil
+		}
+		if stage < e.stage {
 			if err := e.load(stage); err != nil {
 				return nil, nil, err
 			}

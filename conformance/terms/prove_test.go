@@ -190,6 +190,7 @@ func TestFaults(t *testing.T) {
 		"mask left out":                    {edit: edit{op: "layers_1_probs_0", change: bind("x", "layers_1_scores_0")}, refutedInBoth: true},
 		"another blob":                     {edit: edit{op: "layers_0_down_weight", change: otherBlob, culprit: "layers_0_down"}},
 		"values not kept":                  {edit: edit{op: "layers_1_v_cache_kept", change: bind("x", "layers_1_k_cache_old")}, refutedInBoth: true},
+		"cache of the layer before":        {edit: edit{op: "layers_1_k_cache_kept", change: bind("x", "layers_0_k_cache_kept")}, refutedInBoth: true},
 		"a row of another head":            {edit: edit{op: "layers_0_heads_channels", change: bind("x", "layers_0_context")}, refutedInBoth: true, seenInBoth: true},
 	} {
 		t.Run(name, func(t *testing.T) {
