@@ -78,6 +78,11 @@ MUTANTS ?= 1000
 mutants: ## Draw MUTANTS (1000) random mutants of each kind, where the tests draw 25.
 	@LOCKSTEP_MUTANTS=$(MUTANTS) $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
 
+REWIRES ?= 5000
+rewires: ## Rewire a program REWIRES (5000) times at random: where terms are equal, numbers must be; prints counts.
+	@LOCKSTEP_REWIRES=$(REWIRES) $(GO) test -count=1 -timeout 60m -run Rewires -v ./conformance/terms | \
+	    awk '/rewrites:|stricter|unsound|^(---|ok|FAIL|panic)/ { print; if (/^(FAIL|panic)/) bad = 1 } END { exit bad }'
+
 faults: ## Break the disk: every call failing, ENOSPC at every byte, power loss, 200 processes killed, two exporters at once; prints counts.
 	@mkdir -p $(OUT); status=0; \
 	    LOCKSTEP_KILLS=200 LOCKSTEP_RIVALS=40 $(GO) test -count=1 -v -run 'Killed|Death|Fail|Full|Fills|PowerLoss|Short|Locked|Eleven|Cancelled|Damaged|TwoExporters' \
@@ -107,4 +112,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail demo speculation test report race darwin lint portable mutants faults fuzz real crosscheck golden proto
+.PHONY: help build tail demo speculation test report race darwin lint portable mutants rewires faults fuzz real crosscheck golden proto

@@ -9,7 +9,7 @@ var kinds = map[string]func(*operation) (rule, error){
 	"greater_equal": pairwise, "less": pairwise, "equal": pairwise, "select": choose, "cast": cast,
 	"silu": unary, "sigmoid": unary, "relu": unary, "tanh": unary, "exp": unary, "sqrt": unary,
 	"square": unary, "abs": unary, "gelu": unary, "rsqrt": unary,
-	"conv": conv, "linear": linear, "matmul": matmul,
+	"conv": conv, "linear": linear, "matmul": matmul, "scaled_dot_product_attention": attention,
 	"softmax": softmax, "layer_norm": layerNorm,
 	"reduce_sum": reduce, "reduce_mean": reduce, "reduce_max": reduce, "reduce_sum_square": reduce, "reduce_l2_norm": reduce,
 }

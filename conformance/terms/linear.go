@@ -193,19 +193,38 @@ func (o *operation) multiplication() (*multiplication, error) {
 	if err != nil {
 		return nil, err
 	}
-	sx, sy, out := o.shape("x"), o.shape("y"), o.op.Outputs[0].Type.Shape
-	if len(sx) < 2 || len(sy) < 2 {
+	m := o.newMultiplication(
+		matrices{x, o.shape("x"), o.Bool("transpose_x", false)}, matrices{y, o.shape("y"), o.Bool("transpose_y", false)}, o.op.Outputs[0].Type.Shape)
+	if m == nil {
 		return nil, fmt.Errorf("%w: a vector as an operand", ErrUncovered)
 	}
+	m.seed, m.arith = o.seedOf(), o.product()
+	return m, nil
+}
+
+// matrices is a tensor whose last two axes are matrices, transposed or not.
+type matrices struct {
+	terms      []Term
+	shape      []int
+	transposed bool
+}
+
+// newMultiplication multiplies matrices into a tensor of shape out; nil if one
+// of them is none.
+func (o *operation) newMultiplication(x, y matrices, out []int) *multiplication {
+	sx, sy := x.shape, y.shape
+	if len(sx) < 2 || len(sy) < 2 {
+		return nil
+	}
 	rank := len(out)
-	m := &multiplication{alg: o.alg, arith: o.product(), seed: o.seedOf(), x: x, y: y, n: out[rank-1]}
+	m := &multiplication{alg: o.alg, x: x.terms, y: y.terms, n: out[rank-1]}
 	rows, stepRow := out[rank-2], sx[len(sx)-1]
 	m.k, m.stepX = sx[len(sx)-1], 1
-	if o.Bool("transpose_x", false) {
+	if x.transposed {
 		m.k, m.stepX, stepRow = sx[len(sx)-2], sx[len(sx)-1], 1
 	}
 	m.stepK, m.stepN = sy[len(sy)-1], 1
-	if o.Bool("transpose_y", false) {
+	if y.transposed {
 		m.stepK, m.stepN = 1, sy[len(sy)-1]
 	}
 	batch := out[:rank-2]
@@ -216,7 +235,7 @@ func (o *operation) multiplication() (*multiplication, error) {
 			m.rows = append(m.rows, vectorPair{offset(at, bx) + r*stepRow, offset(at, by)})
 		}
 	}
-	return m, nil
+	return m
 }
 
 // batchStrides are the strides of a matmul operand over the output's batch.

@@ -234,7 +234,7 @@ type read struct {
 
 // tensors are the parameters whose elements an op computes with; what else an
 // op has is read off the program.
-var tensorParams = []string{"x", "y", "a", "b", "cond", "values", "update", "weight", "bias", "gamma", "beta"}
+var tensorParams = []string{"x", "y", "a", "b", "cond", "values", "update", "weight", "bias", "gamma", "beta", "query", "key", "value", "attn_mask"}
 
 // bind collects the operands of an op.
 func (m *machine) bind(op *mil.Op) (*operation, error) {

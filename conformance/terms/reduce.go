@@ -55,29 +55,9 @@ func softmax(o *operation) (rule, error) {
 	}
 	shape := o.shape("x")
 	v := newVectors(shape, []int{o.Axis("axis", -1, len(shape))})
-	seed, nothing := o.seedOf(), o.seedOf(" over nothing")
-	nothing.hi |= undefined
 	return rule{
 		run: func(_ int, dst []Term) error {
-			parallel(len(v.outer), len(v.inner), func(lo, hi int) {
-				for _, at := range v.outer[lo:hi] {
-					whole, visible := seed, false
-					for k, from := range v.inner {
-						if t := x[at+from]; !t.isVanishing() {
-							whole, visible = o.alg.mix(o.alg.mix(whole, number(float64(k))), t), true
-						}
-					}
-					for _, from := range v.inner {
-						t := x[at+from]
-						switch {
-						case !visible:
-							dst[at+from] = nothing
-						case !t.isVanishing():
-							dst[at+from] = o.alg.mix(whole, t)
-						}
-					}
-				}
-			})
+			o.softmax(v, dst, x)
 			return nil
 		},
 		reads: func(_, index int) []read {
@@ -85,6 +65,31 @@ func softmax(o *operation) (rule, error) {
 			return append([]read{{index: index}}, v.reads(x, vector, Term.isVanishing)...)
 		},
 	}, nil
+}
+
+// softmax fills dst with the softmax of each vector of x.
+func (o *operation) softmax(v vectors, dst, x []Term) {
+	seed, nothing := o.seedOf(), o.seedOf(" over nothing")
+	nothing.hi |= undefined
+	parallel(len(v.outer), len(v.inner), func(lo, hi int) {
+		for _, at := range v.outer[lo:hi] {
+			whole, visible := seed, false
+			for k, from := range v.inner {
+				if t := x[at+from]; !t.isVanishing() {
+					whole, visible = o.alg.mix(o.alg.mix(whole, number(float64(k))), t), true
+				}
+			}
+			for _, from := range v.inner {
+				t := x[at+from]
+				switch {
+				case !visible:
+					dst[at+from] = nothing
+				case !t.isVanishing():
+					dst[at+from] = o.alg.mix(whole, t)
+				}
+			}
+		}
+	})
 }
 
 // reads lists a vector's elements and which of them do not matter.

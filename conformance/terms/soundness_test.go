@@ -21,12 +21,15 @@ import (
 // TestSoundness holds terms against a pass on the reference plane, value by
 // value: elements of the same term have the same number, wherever in the program
 // they stand, and a concrete term's number is the element's. It does so for a
-// sound program and for rewired ones.
+// sound program and for rewired ones, some with their attention in one op.
 func TestSoundness(t *testing.T) {
 	b := newBench(t)
 	traced := 0
 	for i := range 25 {
 		p := b.model.Program.Clone()
+		if i%5 == 4 {
+			p = fuseAttention(t, p)
+		}
 		if i > 0 {
 			_, err := mutant.Rewire(fmt.Sprintf("soundness %d", i), p)
 			require.NoError(t, err)
