@@ -193,20 +193,12 @@ func wantPlane(flag, name string) error {
 	return &flagError{flag, strings.Join(planes(), " or "), fmt.Sprintf("%q", name)}
 }
 
-// openPlane chooses the plane that a flag names; there is never another one in
-// its place.
-func openPlane(flag, name string) (coreml.Plane, error) {
-	if err := wantPlane(flag, name); err != nil {
-		return nil, err
-	}
+// newPlane makes the plane of a name; there is never another one in its place.
+func newPlane(name string) (coreml.Plane, error) {
 	if name == manifest.PlaneReference {
 		return reference.Plane{}, nil
 	}
-	plane, err := native.New(native.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
-	}
-	return plane, nil
+	return native.New(native.Options{})
 }
 
 // writeJSON prints v as indented JSON.

@@ -26,7 +26,7 @@ func (planDumpCommand) Help() string {
 
 // Run writes the plans of every function.
 func (c *planDumpCommand) Run(ctx context.Context, to streams) error {
-	plane, err := openPlane("--plane", c.Plane)
+	plane, err := openIsolated(ctx, "--plane", c.Plane, isolateAuto)
 	if err != nil {
 		return err
 	}

@@ -46,21 +46,24 @@ func openIsolated(ctx context.Context, flag, name, asked string) (coreml.Plane, 
 	if err := wantPlane(flag, name); err != nil {
 		return nil, err
 	}
-	where := isolation(name, asked)
+	plane, err := isolatedPlane(ctx, name, isolation(name, asked))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
+	}
+	return plane, nil
+}
+
+func isolatedPlane(ctx context.Context, name, where string) (coreml.Plane, error) {
 	if where == isolateNone {
-		return openPlane(flag, name)
+		return newPlane(name)
 	}
 	path, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("--isolate %s: %w", where, err)
-	}
-	plane, err := worker.New(ctx, worker.Options{
-		Plane: name, Path: path, Args: []string{"worker"}, Exclusive: where == isolateFunction,
-	})
-	if err != nil {
 		return nil, err
 	}
-	return plane, nil
+	return worker.New(ctx, worker.Options{
+		Plane: name, Path: path, Args: []string{"worker"}, Exclusive: where == isolateFunction,
+	})
 }
 
 // planeArguments repeat the choice.
@@ -78,5 +81,5 @@ type workerCommand struct{}
 
 // Run answers requests until its standard input ends.
 func (workerCommand) Run(ctx context.Context) error {
-	return worker.Main(ctx, func(name string) (coreml.Plane, error) { return openPlane("--plane", name) })
+	return worker.Main(ctx, newPlane)
 }
