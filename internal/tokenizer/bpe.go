@@ -52,9 +52,8 @@ func (m *bpe) appendIDs(ids []int, piece string, a *alphabet) []int {
 }
 
 // merge makes every merge there is, the lowest rank first and of equal ranks
-// the leftmost. An entry of the queue may be out of date: it counts if the pair
-// that now stands in its place gives the same token, even by another merge,
-// which is the rule of the file's own library.
+// the leftmost. A candidate is out of date once either of its pair has become
+// part of another token.
 func (m *bpe) merge(symbols []symbol) {
 	var q queue
 	consider := func(at int) {
@@ -68,13 +67,12 @@ func (m *bpe) merge(symbols []symbol) {
 	for len(q) > 0 {
 		c := q.pop()
 		s := &symbols[c.at]
-		now, ok := m.rank(symbols, c.at)
-		if s.dead || !ok || m.merges[now].id != m.merges[c.rank].id {
+		if rank, ok := m.rank(symbols, c.at); s.dead || !ok || rank != c.rank {
 			continue
 		}
 		right := &symbols[s.next]
 		right.dead = true
-		s.id, s.next = m.merges[now].id, right.next
+		s.id, s.next = m.merges[c.rank].id, right.next
 		if s.next >= 0 {
 			symbols[s.next].prev = c.at
 		}

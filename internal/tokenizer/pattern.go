@@ -23,7 +23,7 @@ import (
 const matchTimeout = 10 * time.Second
 
 // matchStack bounds the places that one match may come back to.
-const matchStack = 1 << 22
+const matchStack = 1 << 20
 
 // maxNesting bounds the groups of a pattern within each other.
 const maxNesting = 32
@@ -407,7 +407,7 @@ func matches(re *regexp2.Regexp, text string) ([][]int, error) {
 		if errors.Is(err, regexp2.ErrBacktrackingStackLimit) {
 			want = fmt.Sprintf("one that its pattern splits with %d places to come back to", matchStack)
 		}
-		return nil, textError(want, fmt.Sprintf("%.40q...: %.80v", text, err))
+		return nil, textError(want, fmt.Sprintf("%.40q...", text))
 	}
 	return found, nil
 }
