@@ -102,8 +102,8 @@ fuzz: ## Fuzz every parser and the interpreter, FUZZTIME (30s) each.
 real: build ## Export and gate the real tail (synthetic weights) on the reference plane; figures for reading.
 	@$(GO) run ./internal/realtail -out $(OUT)/real -lockstep $(LOCKSTEP)
 
-crosscheck: build ## Load every exported package with coremltools and evaluate it with numpy (needs Python 3.11).
-	@sh crosscheck/run $(OUT) $(PYTHON)
+crosscheck: build ## Load every exported package with coremltools and evaluate it with numpy; token ids against tokenizers (needs Python 3.11).
+	@GO="$(GO)" sh crosscheck/run $(OUT) $(PYTHON)
 
 golden: ## Rewrite the golden files; review the diff.
 	@if [ -n "$$CI" ]; then echo "golden files are not rewritten in CI"; exit 1; fi

@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"lockstep/internal/machine":     {"internal/durable", "manifest"},
 	"lockstep/internal/safetensors": {"internal/strictjson"},
 	"lockstep/internal/gguf":        {},
+	"lockstep/internal/tokenizer":   {"internal/strictjson"},
 	"lockstep/internal/checkpoint":  {"internal/strictjson", "internal/safetensors", "internal/gguf", "internal/elementary", "internal/half"},
 	"lockstep/internal/mil":         {},
 	"lockstep/internal/mlpackage":   {"internal/mil", "internal/mlpackage/milpb", "internal/strictjson"},

@@ -4,21 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 
 	"lockstep/coreml/decode"
 	"lockstep/exporter"
+	"lockstep/internal/checkpoint"
+	"lockstep/internal/tokenizer"
 	"lockstep/manifest"
 )
 
 type generateCommand struct {
-	Out       string `help:"Output directory of an export of the whole model: every shard, the LM head, the embedding." required:"" placeholder:"DIR"`
-	Prompt    string `help:"Prompt as text. Byte by byte, for a model whose vocabulary is the 256 bytes." xor:"prompt" required:"" placeholder:"TEXT"`
-	PromptIDs []int  `name:"prompt-ids" help:"Prompt as token ids." xor:"prompt" required:"" placeholder:"ID,..."`
-	Mode      string `help:"greedy: one token a pass. speculative: drafts, verified in blocks; the same tokens." enum:"greedy,speculative" default:"greedy"`
-	MaxNew    int    `help:"Tokens to generate at most." default:"64" placeholder:"N"`
-	Stop      []int  `help:"Token ids that end the text." placeholder:"ID,..."`
+	Out        string `help:"Output directory of an export of the whole model: every shard, the LM head, the embedding." required:"" placeholder:"DIR"`
+	Prompt     string `help:"Prompt as text: by the tokenizer.json of --checkpoint, else byte by byte if the vocabulary is the 256 bytes. Special tokens in it count as such." xor:"prompt" required:"" placeholder:"TEXT"`
+	PromptIDs  []int  `name:"prompt-ids" help:"Prompt as token ids." xor:"prompt" required:"" placeholder:"ID,..."`
+	Checkpoint string `help:"Directory with the model's config.json, the tokenizer.json by which text goes in and out, and generation_config.json if there is one." placeholder:"PATH"`
+	Mode       string `help:"greedy: one token a pass. speculative: drafts, verified in blocks; the same tokens." enum:"greedy,speculative" default:"greedy"`
+	MaxNew     int    `help:"Tokens to generate at most." default:"64" placeholder:"N"`
+	Stop       []int  `help:"Token ids that end the text, in place of the checkpoint's eos_token_id." placeholder:"ID,..."`
 
 	Temperature float64 `help:"Draw tokens at this temperature in place of taking the likeliest; 0 does not." default:"0"`
 	Seed        string  `help:"Names the random numbers of --temperature." default:"0"`
@@ -38,7 +42,8 @@ type generateCommand struct {
 type generateReport struct {
 	Prompt []int `json:"prompt"`
 	*decode.Result
-	// Text is what the tokens spell; absent where the vocabulary is not bytes.
+	// Text is what the tokens spell, by a tokenizer.json without the stop token;
+	// absent where nothing spells them.
 	Text          *string            `json:"text,omitempty"`
 	TokensPerPass *float64           `json:"tokens_per_pass"` // null if not measured
 	Acceptance    *float64           `json:"acceptance"`      // null if not measured
@@ -54,7 +59,11 @@ func (c *generateCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	prompt, err := c.prompt(record)
+	spelled, stop, err := c.spelling(record)
+	if err != nil {
+		return err
+	}
+	prompt, err := c.prompt(record, spelled)
 	if err != nil {
 		return err
 	}
@@ -62,7 +71,7 @@ func (c *generateCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	opt, err := c.options()
+	opt, err := c.options(stop)
 	if err != nil {
 		return err
 	}
@@ -75,36 +84,52 @@ func (c *generateCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	report, err := c.generate(ctx, to, m, prompt, opt)
+	report, err := c.generate(ctx, to, m, spelled, prompt, opt)
 	return errors.Join(err, m.Close(), c.report(to, report, err))
 }
 
-// byteVocabulary is the vocabulary of models whose tokens are bytes.
-const byteVocabulary = 256
-
-// prompt reads the prompt's tokens.
-func (c *generateCommand) prompt(record *manifest.Record) ([]int, error) {
-	vocab := record.Model.Dims.Vocab
-	if len(c.PromptIDs) > 0 {
-		for _, id := range c.PromptIDs {
-			if id < 0 || id >= vocab {
-				return nil, &flagError{"--prompt-ids", fmt.Sprintf("ids from 0 to %d", vocab-1), strconv.Itoa(id)}
-			}
+// spelling is how the record's model writes text, and the tokens that end one:
+// the flag's, else the checkpoint's, if one is named.
+func (c *generateCommand) spelling(record *manifest.Record) (spelling, []int, error) {
+	stop := c.Stop
+	if c.Checkpoint != "" {
+		want := "a directory with " + checkpoint.ConfigFile + " and " + tokenizer.File + " (for a model of a GGUF file, use --prompt-ids)"
+		if err := wantDirectory("--checkpoint "+c.Checkpoint, c.Checkpoint, want); err != nil {
+			return nil, nil, err
 		}
-		return c.PromptIDs, nil
+		ids, err := tokenFlags{Checkpoint: c.Checkpoint, EOSTokenID: c.Stop}.named(record.Model.ConfigSHA256)
+		if err != nil {
+			return nil, nil, err
+		}
+		stop = ids.eos
 	}
-	if vocab != byteVocabulary {
-		return nil, &flagError{"--prompt", fmt.Sprintf("a model whose tokens are the %d bytes; use --prompt-ids for another", byteVocabulary), fmt.Sprintf("a vocabulary of %d", vocab)}
+	s, err := chooseSpelling(c.Checkpoint, record.Model.Dims.Vocab)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--checkpoint %s: %w", c.Checkpoint, err)
 	}
-	ids := make([]int, len(c.Prompt))
-	for i := range ids {
-		ids[i] = int(c.Prompt[i])
-	}
-	return ids, nil
+	return s, stop, nil
 }
 
-func (c *generateCommand) options() (decode.Options, error) {
-	opt := decode.Options{Stop: c.Stop}
+// prompt reads the prompt's tokens.
+func (c *generateCommand) prompt(record *manifest.Record, s spelling) ([]int, error) {
+	if len(c.PromptIDs) == 0 {
+		ids, err := s.encode(c.Prompt)
+		if errors.Is(err, tokenizer.ErrText) {
+			err = fmt.Errorf("--prompt: %w", err)
+		}
+		return ids, err
+	}
+	vocab := record.Model.Dims.Vocab
+	for _, id := range c.PromptIDs {
+		if id < 0 || id >= vocab {
+			return nil, &flagError{"--prompt-ids", fmt.Sprintf("ids from 0 to %d", vocab-1), strconv.Itoa(id)}
+		}
+	}
+	return c.PromptIDs, nil
+}
+
+func (c *generateCommand) options(stop []int) (decode.Options, error) {
+	opt := decode.Options{Stop: stop}
 	if c.Temperature != 0 {
 		opt.Sampling = &decode.Sampling{Temperature: c.Temperature, Seed: c.Seed}
 	}
@@ -120,7 +145,7 @@ func (c *generateCommand) options() (decode.Options, error) {
 
 // generate decodes in one-program mode, with the function of most rows, and
 // streams the text. The report is nil if nothing was decoded.
-func (c *generateCommand) generate(ctx context.Context, to streams, m *decode.Model, prompt []int, opt decode.Options) (*generateReport, error) {
+func (c *generateCommand) generate(ctx context.Context, to streams, m *decode.Model, s spelling, prompt []int, opt decode.Options) (*generateReport, error) {
 	block, err := c.program(ctx, m)
 	if err != nil {
 		return nil, err
@@ -129,18 +154,27 @@ func (c *generateCommand) generate(ctx context.Context, to streams, m *decode.Mo
 	if err != nil {
 		return nil, err
 	}
-	spelled := block.Size().Vocab == byteVocabulary
-	res, err := session.Generate(ctx, prompt, c.MaxNew, func(t decode.Token) error {
-		if c.JSON || spelled && slices.Contains(c.Stop, t.ID) {
+	stream := s.stream()
+	show := func(text string) error {
+		if c.JSON {
 			return nil
 		}
-		_, err := to.out.Write(spell(t.ID, spelled))
+		_, err := io.WriteString(to.out, text)
 		return err
+	}
+	res, err := session.Generate(ctx, prompt, c.MaxNew, func(t decode.Token) error {
+		if slices.Contains(opt.Stop, t.ID) {
+			return show(stream.stop(t.ID))
+		}
+		return show(stream.next(t.ID))
 	})
+	if err == nil {
+		err = show(stream.end())
+	}
 	if res == nil {
 		return nil, err
 	}
-	report := newGenerateReport(prompt, res, spelled)
+	report := newGenerateReport(prompt, res, s)
 	if err != nil || !c.Audit {
 		return report, err
 	}
@@ -162,24 +196,8 @@ func (c *generateCommand) program(ctx context.Context, m *decode.Model) (*decode
 	return cache.Program(ctx, slices.Max(m.Rows()))
 }
 
-// spell is a token as it is streamed: its byte, or its number and a space.
-func spell(id int, spelled bool) []byte {
-	if spelled {
-		return []byte{byte(id)}
-	}
-	return append(strconv.AppendInt(nil, int64(id), 10), ' ')
-}
-
-func newGenerateReport(prompt []int, res *decode.Result, spelled bool) *generateReport {
-	r := &generateReport{Prompt: prompt, Result: res}
-	if spelled {
-		var text []byte
-		for _, id := range res.IDs() {
-			text = append(text, byte(id))
-		}
-		s := string(text)
-		r.Text = &s
-	}
+func newGenerateReport(prompt []int, res *decode.Result, s spelling) *generateReport {
+	r := &generateReport{Prompt: prompt, Result: res, Text: s.text(res.IDs(), res.Reason == decode.StopToken)}
 	if ratio, ok := res.Stats.TokensPerPass(); ok {
 		r.TokensPerPass = &ratio
 	}

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs the command line as a user does, on the bundled checkpoint:
 // what works, and what every wrong input is answered with. The scripts have
-// $NANO, $GGUF, $GOLDEN and $FOREIGN for the fixtures, the commands of scriptCommands, and the
+// $NANO, $GGUF, $GOLDEN, $FOREIGN and $TOKENIZER for the fixtures, the commands of scriptCommands, and the
 // condition [root].
 func TestScript(t *testing.T) {
 	fixtures, err := filepath.Abs("../../fixtures")
@@ -33,6 +33,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("NANO", filepath.Join(fixtures, "nano"))
 			env.Setenv("GGUF", filepath.Join(fixtures, "gguf"))
 			env.Setenv("FOREIGN", filepath.Join(fixtures, "foreign", "packages"))
+			env.Setenv("TOKENIZER", filepath.Join(fixtures, "tokenizer", "tokenizer.json"))
 			env.Setenv("GOLDEN", filepath.Join(fixtures, "golden", "golden.safetensors"))
 			return nil
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -20,15 +21,19 @@ import (
 
 	"lockstep/coreml/hostinput"
 	"lockstep/fixtures"
+	"lockstep/fixtures/synth"
 	"lockstep/internal/durable"
 	"lockstep/internal/half"
 	"lockstep/internal/safetensors"
+	"lockstep/internal/tokenizer"
 )
 
 // scriptCommands are what the scripts have beyond testscript's own commands.
 //
 //	exits CODE program args...      runs a program that must exit with CODE
 //	checkpoint DIR                  copies nano into a new directory
+//	spelled DIR                     writes a checkpoint of random weights, 2 layers
+//	                                and 896 tokens, with a tokenizer.json of 813
 //	chop FILE N                     cuts N bytes off the file's end
 //	overwrite FILE OFFSET TEXT      writes TEXT over the file's bytes
 //	replace FILE OLD NEW            replaces the one OLD in the file
@@ -55,6 +60,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		run  func(ts *testscript.TestScript, args []string) error
 	}{
 		"checkpoint": {1, cmdCheckpoint},
+		"spelled":    {1, cmdSpelled},
 		"chop":       {2, cmdChop},
 		"overwrite":  {3, cmdOverwrite},
 		"replace":    {3, cmdReplace},
@@ -96,6 +102,20 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 
 func cmdCheckpoint(ts *testscript.TestScript, args []string) error {
 	return os.CopyFS(ts.MkAbs(args[0]), fixtures.Nano())
+}
+
+func cmdSpelled(ts *testscript.TestScript, args []string) error {
+	spec := synth.Presets()[0].Spec
+	spec.Config.VocabSize, spec.Config.Layers, spec.End = 896, 2, 2
+	dir := ts.MkAbs(args[0])
+	if err := synth.Write(context.Background(), dir, spec); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(ts.Getenv("TOKENIZER"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, tokenizer.File), text, 0o644)
 }
 
 // edit rewrites a file.

@@ -33,15 +33,9 @@ type tokenIDs struct {
 // tokens are the flags', else the checkpoint's, whose config.json must have the
 // given digest.
 func (f tokenFlags) tokens(configSHA256 string) (tokenIDs, error) {
-	ids := tokenIDs{f.EOSTokenID, f.BOSTokenID}
-	if f.Checkpoint != "" {
-		want := "a directory with " + checkpoint.ConfigFile + " (of a GGUF file, name the tokens by the flags)"
-		if err := wantDirectory("--checkpoint "+f.Checkpoint, f.Checkpoint, want); err != nil {
-			return ids, err
-		}
-		if err := f.read(&ids, configSHA256); err != nil {
-			return ids, fmt.Errorf("--checkpoint %s: %w", f.Checkpoint, err)
-		}
+	ids, err := f.named(configSHA256)
+	if err != nil {
+		return ids, err
 	}
 	missing := func(flag, key string) error {
 		found := "neither"
@@ -55,6 +49,23 @@ func (f tokenFlags) tokens(configSHA256 string) (tokenIDs, error) {
 		return ids, missing("--eos-token-id", "eos_token_id")
 	case ids.bos == nil:
 		return ids, missing("--bos-token-id", "bos_token_id")
+	}
+	return ids, nil
+}
+
+// named are the tokens that the flags or the checkpoint name; the others stay
+// unknown.
+func (f tokenFlags) named(configSHA256 string) (tokenIDs, error) {
+	ids := tokenIDs{f.EOSTokenID, f.BOSTokenID}
+	if f.Checkpoint == "" {
+		return ids, nil
+	}
+	want := "a directory with " + checkpoint.ConfigFile + " (of a GGUF file, name the tokens by the flags)"
+	if err := wantDirectory("--checkpoint "+f.Checkpoint, f.Checkpoint, want); err != nil {
+		return ids, err
+	}
+	if err := f.read(&ids, configSHA256); err != nil {
+		return ids, fmt.Errorf("--checkpoint %s: %w", f.Checkpoint, err)
 	}
 	return ids, nil
 }

@@ -3,7 +3,6 @@ package tokenizer
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -16,7 +15,7 @@ import (
 // every character, against the tokenizers package. Its Unicode is younger than
 // Go's: they may differ on what Go does not know, and on nothing else.
 func TestClasses(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("testdata", "classes.json"))
+	text, err := os.ReadFile("../../fixtures/tokenizer/classes.json")
 	require.NoError(t, err)
 	var classes map[string][][2]rune
 	require.NoError(t, json.Unmarshal(text, &classes))

@@ -78,13 +78,16 @@ func apply(t testing.TB, base, replace map[string]json.RawMessage) []byte {
 	return text
 }
 
+// fixture is the committed file with its tables.
+const fixture = "../../fixtures/tokenizer"
+
 // tables is the directory of a base and its table: the committed one, or one
 // that make crosscheck has just written.
 func tables() string {
 	if dir := os.Getenv("LOCKSTEP_TOKENIZERS"); dir != "" {
 		return dir
 	}
-	return "testdata"
+	return fixture
 }
 
 // TestTable holds ids and text of every variant against the tokenizers package.
@@ -109,4 +112,18 @@ func TestTable(t *testing.T) {
 			t.Logf("%d cases", len(v.Cases))
 		})
 	}
+}
+
+// TestTableSeesADifference damages cases that hold: the comparison must see it.
+func TestTableSeesADifference(t *testing.T) {
+	tok := plain(t)
+	text, other := "It's 12 o'clock", "It's 12 o'clock."
+	ids, err := tok.Encode(text)
+	require.NoError(t, err)
+	assert.Empty(t, tableCase{Text: &text, IDs: ids}.wrong(tok))
+	assert.Empty(t, tableCase{IDs: ids, Decoded: &text}.wrong(tok))
+	assert.NotEmpty(t, tableCase{Text: &other, IDs: ids}.wrong(tok))
+	assert.NotEmpty(t, tableCase{Text: &text, IDs: ids[1:]}.wrong(tok))
+	assert.NotEmpty(t, tableCase{Text: &text, IDs: ids, Decoded: &other}.wrong(tok))
+	assert.NotEmpty(t, tableCase{IDs: ids, Decoded: &other}.wrong(tok))
 }

@@ -91,6 +91,15 @@ func (t *Tokenizer) Has(id int) bool {
 	return ok
 }
 
+// Highest is the highest id of a token.
+func (t *Tokenizer) Highest() int {
+	highest := 0
+	for id := range t.spelled {
+		highest = max(highest, id)
+	}
+	return highest
+}
+
 // Special reports whether the token is marked as special: a sign to the model
 // rather than text.
 func (t *Tokenizer) Special(id int) bool { return t.special[id] }

@@ -19,7 +19,7 @@ import (
 func edited(t testing.TB, edit func(top map[string]any)) []byte {
 	t.Helper()
 	var top map[string]any
-	readJSON(t, filepath.Join("testdata", tokenizer.File), &top)
+	readJSON(t, filepath.Join(fixture, tokenizer.File), &top)
 	edit(top)
 	text, err := json.Marshal(top)
 	require.NoError(t, err)
@@ -50,7 +50,7 @@ func token(id int, content string) map[string]any {
 func model(t testing.TB, merges ...[2]string) map[string]any {
 	t.Helper()
 	var top map[string]any
-	readJSON(t, filepath.Join("testdata", tokenizer.File), &top)
+	readJSON(t, filepath.Join(fixture, tokenizer.File), &top)
 	vocab := map[string]any{}
 	for token, id := range top["model"].(map[string]any)["vocab"].(map[string]any) {
 		if id.(float64) < 256 {
@@ -229,7 +229,7 @@ func FuzzRoundTrip(f *testing.F) {
 // without a panic.
 func FuzzParse(f *testing.F) {
 	var all table
-	readJSON(f, filepath.Join("testdata", "table.json"), &all)
+	readJSON(f, filepath.Join(fixture, "table.json"), &all)
 	sections := []string{"normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens"}
 	for _, v := range all.Variants {
 		for i, name := range sections {
@@ -239,7 +239,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	var base map[string]json.RawMessage
-	readJSON(f, filepath.Join("testdata", tokenizer.File), &base)
+	readJSON(f, filepath.Join(fixture, tokenizer.File), &base)
 	f.Fuzz(func(t *testing.T, section uint8, text []byte) {
 		if !json.Valid(text) {
 			return
@@ -261,7 +261,7 @@ func FuzzParse(f *testing.F) {
 
 // FuzzParseBytes feeds whole files.
 func FuzzParseBytes(f *testing.F) {
-	base, err := os.ReadFile(filepath.Join("testdata", tokenizer.File))
+	base, err := os.ReadFile(filepath.Join(fixture, tokenizer.File))
 	require.NoError(f, err)
 	f.Add(base)
 	f.Add([]byte(`{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[]}}`))
