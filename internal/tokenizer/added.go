@@ -55,7 +55,7 @@ func (f finder) cut(text string) []section {
 			continue
 		}
 		if t.lstrip {
-			from = max(done, len(strings.TrimRightFunc(text[:from], unicode.IsSpace)))
+			from = len(strings.TrimRightFunc(text[:from], unicode.IsSpace))
 		}
 		if t.rstrip {
 			to = len(text) - len(strings.TrimLeftFunc(text[to:], unicode.IsSpace))
