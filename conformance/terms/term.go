@@ -43,8 +43,15 @@ func number(v float64) Term {
 // value is the number of a concrete term.
 func (t Term) value() (float64, bool) { return math.Float64frombits(t.lo), t.hi&opaque == 0 }
 
-func (t Term) isOpaque() bool    { return t.hi&opaque != 0 }
-func (t Term) isVanishing() bool { return t.hi&vanishing != 0 }
+func (t Term) isOpaque() bool { return t.hi&opaque != 0 }
+
+// isVanishing reports a hidden score, be it the sum with a mask or a mask alone:
+// a score that is known to be 0.
+func (t Term) isVanishing() bool {
+	v, known := t.value()
+	return t.hi&vanishing != 0 || known && v <= maskedBelow
+}
+
 func (t Term) isUndefined() bool { return t.hi&undefined != 0 }
 
 // String is the number, or the hash in hex.

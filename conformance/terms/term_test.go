@@ -86,6 +86,7 @@ func TestMask(t *testing.T) {
 	assert.True(t, add.join(x, number(-1e4)).isVanishing())
 	assert.True(t, add.join(number(-4e4), x).isVanishing())
 	assert.True(t, sub.join(x, number(1e4)).isVanishing())
+	assert.True(t, add.join(zero, number(-1e4)).isVanishing(), "a score that is 0")
 	assert.False(t, add.join(x, number(-9992)).isVanishing())
 	assert.False(t, add.join(x, number(1e4)).isVanishing())
 	assert.False(t, sub.join(number(1e4), x).isVanishing())
