@@ -13,7 +13,7 @@ import (
 // planeFlags choose what executes a package, and in which process.
 type planeFlags struct {
 	Plane   string `help:"What executes the package: reference, anywhere, or coreml, on macOS 15 or later." default:"reference"`
-	Isolate string `help:"Execute in a worker process, where a hang or a crash costs one case: none, package (one worker), function (a worker holds one function at a time), or auto: package for Core ML, else none." enum:"auto,none,package,function" default:"auto"`
+	Isolate string `help:"Execute in a worker process, where a hang or a crash costs one case: none, package (one worker), function (a worker holds one function at a time), or auto: for Core ML package, or function where the functions of a package weigh more than the Neural Engine holds for one process; else none." enum:"auto,none,package,function" default:"auto"`
 }
 
 // The values of --isolate.
@@ -23,6 +23,10 @@ const (
 	isolatePackage  = "package"
 	isolateFunction = "function"
 )
+
+// engineMemory is what the Neural Engine is known to hold for one process, in
+// bytes: loads beyond 3 to 3.75 GB ended in error -14.
+const engineMemory = 3_000_000_000
 
 // isolation is the value of --isolate that auto, or none at all, stands for.
 func isolation(plane, asked string) string {
@@ -46,24 +50,28 @@ func openIsolated(ctx context.Context, flag, name, asked string) (coreml.Plane, 
 	if err := wantPlane(flag, name); err != nil {
 		return nil, err
 	}
-	plane, err := isolatedPlane(ctx, name, isolation(name, asked))
+	where := isolation(name, asked)
+	opt := worker.Options{Plane: name, Exclusive: where == isolateFunction}
+	if asked != isolatePackage {
+		opt.Memory = engineMemory
+	}
+	plane, err := isolatedPlane(ctx, where, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
 	}
 	return plane, nil
 }
 
-func isolatedPlane(ctx context.Context, name, where string) (coreml.Plane, error) {
+func isolatedPlane(ctx context.Context, where string, opt worker.Options) (coreml.Plane, error) {
 	if where == isolateNone {
-		return newPlane(name)
+		return newPlane(opt.Plane)
 	}
-	path, err := os.Executable()
-	if err != nil {
+	var err error
+	if opt.Path, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	return worker.New(ctx, worker.Options{
-		Plane: name, Path: path, Args: []string{"worker"}, Exclusive: where == isolateFunction,
-	})
+	opt.Args = []string{"worker"}
+	return worker.New(ctx, opt)
 }
 
 // planeArguments repeat the choice.

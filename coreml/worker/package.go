@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -35,6 +36,7 @@ type pkg struct {
 	turn  chan struct{} // holds one token; who has it may use what follows
 
 	opened    bool // functions are known
+	exclusive bool // a worker holds one function at a time
 	closed    bool
 	proc      *process // nil where none runs
 	functions []string
@@ -220,11 +222,37 @@ func (p *pkg) open(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !p.opened:
-		p.functions, p.opened = r.Functions, true
+		p.exclusive, err = p.tooLarge(len(r.Functions))
+		p.functions, p.opened = r.Functions, err == nil
+		return err
 	case !slices.Equal(r.Functions, p.functions):
 		return fmt.Errorf("%w: worker: %w: want the functions %q, found %q", coreml.ErrBroken, ErrChanged, p.functions, r.Functions)
 	}
 	return nil
+}
+
+// tooLarge reports a package that one worker is not to hold with all of its
+// functions.
+func (p *pkg) tooLarge(functions int) (bool, error) {
+	opt := p.plane.opt
+	if opt.Exclusive || opt.Memory <= 0 {
+		return opt.Exclusive, nil
+	}
+	var bytes int64
+	err := filepath.WalkDir(p.dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("worker: %w", err)
+	}
+	return bytes*int64(functions) > opt.Memory, nil
 }
 
 // place has a worker run that has loaded the function.
@@ -233,7 +261,7 @@ func (p *pkg) place(ctx context.Context, name string) error {
 	if err := p.admit(ctx, loading); err != nil {
 		return err
 	}
-	if p.proc != nil && p.plane.opt.Exclusive && len(p.proc.loaded) > 0 && !p.proc.loaded[name] {
+	if p.proc != nil && p.exclusive && len(p.proc.loaded) > 0 && !p.proc.loaded[name] {
 		if err := p.retire(ctx); err != nil {
 			return fmt.Errorf("before %s: %w", name, err)
 		}

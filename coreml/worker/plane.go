@@ -46,6 +46,11 @@ type Options struct {
 	// fit into the Neural Engine's memory of one process. Before another
 	// function loads, the states are saved and a new worker takes over.
 	Exclusive bool
+	// Memory, if not 0, is what the functions of one worker may weigh together,
+	// in bytes: a package whose functions weigh more is held as by Exclusive.
+	// Each function weighs what the package's files do, since the system loads
+	// the weights once for each.
+	Memory int64
 
 	Start, Load, Pass, Stop time.Duration // 0 stands for the default
 

@@ -67,7 +67,7 @@ func (p *pkg) make(ctx context.Context, at *place) error {
 
 // ready has a worker run that can hold states.
 func (p *pkg) ready(ctx context.Context) error {
-	if err := p.running(ctx); err != nil || !p.plane.opt.Exclusive || len(p.proc.loaded) > 0 || len(p.functions) == 0 {
+	if err := p.running(ctx); err != nil || !p.exclusive || len(p.proc.loaded) > 0 || len(p.functions) == 0 {
 		return err
 	}
 	if p.recent != "" {

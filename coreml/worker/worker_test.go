@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -464,6 +465,29 @@ func TestExclusiveHoldsOneFunction(t *testing.T) {
 	k := make([]float16.Float16, 4)
 	require.NoError(t, st.Read("k", k))
 	assert.Equal(t, column(4, 6, 9, 12).Data, k)
+}
+
+// TestMemoryDecides: a package whose two functions weigh more than a worker may
+// hold is held one function at a time, and no other is.
+func TestMemoryDecides(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "Data"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Data", "weight.bin"), make([]byte, 700), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Manifest.json"), make([]byte, 300), 0o644))
+	for memory, held := range map[int64]int{0: 2, 1000: 1, 1999: 1, 2000: 2} {
+		c := newCrew(t, "none", 0)
+		c.opt.Memory = memory
+		opened, err := c.plane().Open(context.Background(), dir)
+		require.NoError(t, err)
+		mustFunction(t, opened, "t1")
+		mustFunction(t, opened, "t4")
+		assert.Len(t, opened.(*pkg).proc.loaded, held, "%d bytes", memory)
+		require.EqualError(t, opened.Close(), "toy: closed") // as every toy does
+	}
+	c := newCrew(t, "none", 0)
+	c.opt.Memory = 1
+	_, err := c.plane().Open(context.Background(), filepath.Join(dir, "gone"))
+	assert.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 func toyFunctionRows(name string) int { return map[string]int{"t1": 1, "t4": 4}[name] }
