@@ -46,11 +46,15 @@ func (d *driver) run(ctx context.Context, st coreml.State, pos int, rows [][]flo
 
 // execute runs the pass as it has been filled in.
 func (d *driver) execute(ctx context.Context, st coreml.State, live int) ([][]float16.Float16, error) {
-	err := d.fn.Predict(ctx, d.pass.Inputs(), st, map[string]coreml.Tensor{contract.Hidden: d.out})
-	if err != nil {
+	if err := d.predict(ctx, st); err != nil {
 		return nil, err
 	}
 	return columns(d.out.Data, d.rows, live), nil
+}
+
+// predict is the plane's part of execute.
+func (d *driver) predict(ctx context.Context, st coreml.State) error {
+	return d.fn.Predict(ctx, d.pass.Inputs(), st, map[string]coreml.Tensor{contract.Hidden: d.out})
 }
 
 // trace executes a pass over one live token at pos and shows every value of it;

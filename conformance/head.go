@@ -75,16 +75,23 @@ func (s *Suite) projector(ctx context.Context, t int) (*projector, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.pkg.NewState() // without a value in it
+	p, err := newProjector(fn, s.pkg, t, s.record.Model.Dims.Hidden, s.opt.Vocab.Len())
+	if err != nil {
+		return nil, err
+	}
+	s.projectors[t] = p
+	return p, nil
+}
+
+func newProjector(fn coreml.Function, pkg coreml.Package, t, hidden, vocab int) (*projector, error) {
+	st, err := pkg.NewState() // without a value in it
 	if err != nil {
 		return nil, err
 	}
 	tensor := func(channels int) coreml.Tensor {
 		return coreml.Tensor{Shape: []int{1, channels, t, 1}, Data: make([]float16.Float16, channels*t)}
 	}
-	p := &projector{fn: fn, st: st, rows: t, in: tensor(s.record.Model.Dims.Hidden), out: tensor(s.opt.Vocab.Len())}
-	s.projectors[t] = p
-	return p, nil
+	return &projector{fn: fn, st: st, rows: t, in: tensor(hidden), out: tensor(vocab)}, nil
 }
 
 // run executes one pass over the live tokens; the dead rows are copies of the
@@ -102,14 +109,23 @@ func (p *projector) execute(ctx context.Context, rows [][]float16.Float16, live 
 	if len(rows) != p.rows {
 		return nil, fmt.Errorf("%w: want %d rows, found %d", errHarness, p.rows, len(rows))
 	}
+	p.fill(rows)
+	if err := p.predict(ctx); err != nil {
+		return nil, err
+	}
+	return columns(p.out.Data, p.rows, live), nil
+}
+
+// fill hands the rows of a pass over, one for each of its T.
+func (p *projector) fill(rows [][]float16.Float16) {
 	for t, row := range rows {
 		for c, v := range row {
 			p.in.Data[c*p.rows+t] = v
 		}
 	}
-	err := p.fn.Predict(ctx, map[string]coreml.Tensor{contract.Hidden: p.in}, p.st, map[string]coreml.Tensor{contract.Logits: p.out})
-	if err != nil {
-		return nil, err
-	}
-	return columns(p.out.Data, p.rows, live), nil
+}
+
+// predict is the plane's part of execute.
+func (p *projector) predict(ctx context.Context) error {
+	return p.fn.Predict(ctx, map[string]coreml.Tensor{contract.Hidden: p.in}, p.st, map[string]coreml.Tensor{contract.Logits: p.out})
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
-
-	"github.com/x448/float16"
+	"slices"
 
 	"lockstep/internal/durable"
 	"lockstep/manifest"
@@ -46,17 +44,19 @@ func (s *Suite) reportMetrics(ctx context.Context) []manifest.Metric {
 	if s.head {
 		list = s.headMetrics.figures()
 	}
-	for _, t := range s.recipe.Rows {
-		list = append(list, s.passTime(ctx, t))
+	if s.opt.Plane.Name() == manifest.PlaneReference {
+		for _, t := range s.recipe.Rows {
+			list = append(list, s.passTime(ctx, t))
+		}
 	}
+	list = slices.Concat(list, s.openingMetrics(), s.latencyMetrics(ctx), s.energyMetrics(ctx))
 	free, err := durable.Free(durable.OS{}, s.volume())
 	const statfs = "free space of the volume of the output directory, or of a package without one"
 	list = append(
 		list,
 		measuredIf(true, "disk_free_before", float64(s.freeBytes), "B", statfs, ""),
 		measuredIf(err == nil, "disk_free_after", float64(free), "B", statfs, "the volume did not answer"),
-		unmeasured("latency_ane", "ms", "p50 of predictions through Core ML", noCoreML),
-		unmeasured("energy_per_pass", "mJ", "ANE power rail of powermetrics", noCoreML),
+		s.memoryMetric(),
 		unmeasured("perplexity", "1", "held-out text through every shard", "one shard is not the whole model"),
 	)
 	if s.record.Model.Dims.Hidden < sizeRulesFrom {
@@ -80,46 +80,18 @@ func unmeasured(name, unit, method, reason string) manifest.Metric {
 // shared.
 const timedPasses = 3
 
-// passTime times a few passes of a function whose driver the cases opened.
+// passTime times a few passes of a function that the cases ran.
 func (s *Suite) passTime(ctx context.Context, t int) manifest.Metric {
 	plane := s.opt.Plane.Name()
 	name := fmt.Sprintf("pass_ms_t%d_%s", t, plane)
-	method := fmt.Sprintf("best of %d passes at position 0 on the %s plane, wall clock", timedPasses, plane)
-	rows := hiddenRows("metrics x", t, s.record.Model.Dims.Hidden)
-	var pass func() error
-	var err error
-	if d, ok := s.drivers[t]; ok {
-		pass, err = d.timed(ctx, rows)
-	} else if p, ok := s.projectors[t]; ok {
-		pass = func() error { _, err := p.run(ctx, rows); return err }
-	} else {
-		return unmeasured(name, "ms", method, "the function was not executed")
+	pass, at, err := s.timedPass(ctx, t)
+	method := fmt.Sprintf("best of %d passes %son the %s plane, wall clock", timedPasses, at, plane)
+	var times latency
+	if err == nil {
+		times, err = timePasses(ctx, s.now, 0, timedPasses, pass)
 	}
 	if err != nil {
-		return unmeasured(name, "ms", method, err.Error())
+		return unmeasured(name, "ms", method, oneLine(err))
 	}
-	best, err := bestTime(pass)
-	if err != nil {
-		return unmeasured(name, "ms", method, err.Error())
-	}
-	return manifest.Metric{Name: name, Value: manifest.NewFigure(best), Unit: "ms", Method: method}
-}
-
-// timed is a pass over rows, each time at position 0 of one state.
-func (d *driver) timed(ctx context.Context, rows [][]float16.Float16) (func() error, error) {
-	st, err := d.newState(nil)
-	return func() error { _, err := d.run(ctx, st, 0, rows); return err }, err
-}
-
-// bestTime is the best duration of a pass, in milliseconds.
-func bestTime(pass func() error) (float64, error) {
-	best := math.Inf(1)
-	for range timedPasses {
-		start := time.Now()
-		if err := pass(); err != nil {
-			return 0, err
-		}
-		best = min(best, float64(time.Since(start).Microseconds())/1000)
-	}
-	return best, nil
+	return manifest.Metric{Name: name, Value: manifest.NewFigure(milliseconds(times[0])), Unit: "ms", Method: method}
 }

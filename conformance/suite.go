@@ -42,8 +42,11 @@ type Options struct {
 
 	Subject  string   // "nano", "synth", or a checkpoint as given
 	Require  []string // checks for which not measured is a failure
+	Measure  []string // of Measures
 	Command  string   // repeats this run
 	Lockstep string   // version of this program
+
+	Instruments Instruments // what is measured with
 }
 
 // Errors of a suite that cannot begin. They say nothing about the package.
@@ -82,7 +85,8 @@ type Suite struct {
 	own         *identified // weights of a compressed package
 	metrics     metrics
 	headMetrics headMetrics
-	freeBytes   int64 // before the run
+	opening     opening // of pkg and its functions
+	freeBytes   int64   // before the run
 }
 
 // NewSuite reads the record and lists the cases; it does not look at the
@@ -93,6 +97,9 @@ func NewSuite(opt Options) (*Suite, error) {
 		if !slices.Contains(checkOrder(), name) {
 			return nil, fmt.Errorf("require: want one of %v, found %q", checkOrder(), name)
 		}
+	}
+	if err := checkMeasures(opt.Measure); err != nil {
+		return nil, err
 	}
 	if opt.Package != "" {
 		return newForeignSuite(opt)
@@ -307,17 +314,11 @@ func (s *Suite) function(ctx context.Context, t int) (coreml.Function, error) {
 	if fn, ok := s.functions[t]; ok {
 		return fn, nil
 	}
-	if s.pkg == nil {
-		pkg, err := s.opt.Plane.Open(ctx, s.packageDir())
-		if err != nil {
-			return nil, err
-		}
-		if s.foreign != nil {
-			pkg = renamedPackage{pkg, s.foreign.names}
-		}
-		s.pkg = pkg
+	pkg, err := s.open(ctx)
+	if err != nil {
+		return nil, err
 	}
-	fn, err := s.pkg.Function(ctx, s.functionName(t))
+	fn, err := s.load(ctx, pkg, t)
 	if err == nil {
 		s.functions[t] = fn
 	}

@@ -42,6 +42,24 @@ type Package interface {
 	Close() error
 }
 
+// Compiler is a Package of a plane that compiles packages and keeps what it
+// made, as Core ML does.
+type Compiler interface {
+	Package
+	// Compiled reports whether Open compiled the package, and did not find what
+	// an earlier run had compiled.
+	Compiled() bool
+}
+
+// MemoryMeter is a Plane that executes packages in other processes than the
+// caller's, whose memory says nothing of theirs.
+type MemoryMeter interface {
+	Plane
+	// PeakMemory is the largest resident memory in bytes that one of these
+	// processes has had so far.
+	PeakMemory() (int64, error)
+}
+
 // Feature is a named tensor of a function's signature. All are float16.
 type Feature struct {
 	Name  string

@@ -21,6 +21,7 @@ type gateCommand struct {
 	Verdict       string   `help:"With --package: a new file for the verdict; without it the verdict is printed alone." placeholder:"FILE"`
 	Require       []string `help:"Checks for which not measured is fail." placeholder:"CHECK"`
 	AcceptPartial []string `help:"Check (residency) that may be not measured: a verdict that is partial by it alone exits 0." enum:"residency" placeholder:"CHECK"`
+	Measure       []string `help:"Figures that take time: latency, cpu_only (the same kept to the CPU), energy (as root; half a minute). Not on plane reference." enum:"latency,cpu_only,energy" default:"latency,cpu_only" placeholder:"FIGURE"`
 	JSON          bool     `name:"json" help:"Print the verdict's JSON."`
 	Verbose       bool     `short:"v" help:"Print every case with its evidence, and each figure's method."`
 }
@@ -194,6 +195,7 @@ func (c *gateCommand) options(ctx context.Context) (conformance.Options, func(),
 	}
 	opt, closeAll, err := c.subjectFlags.options(ctx)
 	opt.Require, opt.Command = c.Require, c.command()
+	opt.Measure, opt.Instruments = c.Measure, c.instruments()
 	return opt, closeAll, err
 }
 
@@ -205,6 +207,9 @@ func (c *gateCommand) command() string {
 	}
 	for _, name := range c.AcceptPartial {
 		args = append(args, "--accept-partial", name)
+	}
+	if c.Plane != manifest.PlaneReference && len(c.Measure) > 0 { // reference measures none of them
+		args = append(args, "--measure", strings.Join(c.Measure, ","))
 	}
 	return commandLine(append(args, c.planeArguments()...)...)
 }

@@ -98,28 +98,29 @@ func (c *cancellable) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// compile returns the compiled form of dir and its size in bytes. Core ML
-// compiles into the temporary directory; the result is moved beside the package
-// by a rename that cannot replace, so a compiled model is there whole or not at
-// all, and what another run put there meanwhile stays.
-func (p *Plane) compile(ctx context.Context, dir string) (path string, bytes int64, err error) {
+// compile returns the compiled form of dir, its size in bytes, and whether it
+// was made anew. Core ML compiles into the temporary directory; the result is
+// moved beside the package by a rename that cannot replace, so a compiled model
+// is there whole or not at all, and what another run put there meanwhile stays.
+func (p *Plane) compile(ctx context.Context, dir string) (path string, bytes int64, anew bool, err error) {
 	path, need, err := compiledPath(ctx, dir)
 	if err != nil {
-		return "", 0, err
+		return "", 0, false, err
 	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && !info.IsDir():
-		return "", 0, fmt.Errorf("%s: %w: want a compiled model, found a file", path, durable.ErrNotOurs)
+		return "", 0, false, fmt.Errorf("%s: %w: want a compiled model, found a file", path, durable.ErrNotOurs)
 	case errors.Is(err, fs.ErrNotExist):
+		anew = true
 		if err := p.compileAnew(ctx, dir, path, need); err != nil {
-			return "", 0, err
+			return "", 0, false, err
 		}
 	case err != nil:
-		return "", 0, err
+		return "", 0, false, err
 	}
 	bytes, err = treeBytes(path)
-	return path, bytes, err
+	return path, bytes, anew, err
 }
 
 func (p *Plane) compileAnew(ctx context.Context, dir, path string, need int64) error {

@@ -11,6 +11,7 @@ import (
 
 // Core ML's numbers, of its headers.
 const (
+	computeUnitsCPUOnly            = 0
 	computeUnitsCPUAndNeuralEngine = 3
 	dataTypeFloat16                = 0x10010
 	featureTypeMultiArray          = 5

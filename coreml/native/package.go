@@ -21,6 +21,7 @@ type pkg struct {
 	name      string // of the package directory
 	compiled  string // path of the .mlmodelc
 	bytes     int64  // of its files
+	anew      bool   // Open compiled it
 	functions []string
 
 	life   sync.RWMutex // calls hold it for reading, Close for writing
@@ -37,6 +38,11 @@ type model struct {
 	id   objc.ID
 	sig  coreml.Signature
 }
+
+var _ coreml.Compiler = (*pkg)(nil)
+
+// Compiled implements coreml.Compiler.
+func (p *pkg) Compiled() bool { return p.anew }
 
 // acquire keeps Close waiting until release.
 func (p *pkg) acquire() error {
@@ -58,8 +64,8 @@ func (p *pkg) FunctionNames() []string {
 	return slices.Clone(p.functions)
 }
 
-// Function implements coreml.Package. It loads the function for the CPU and the
-// Neural Engine, which the first time, on a machine, compiles it for the engine:
+// Function implements coreml.Package. It loads the function for the plane's
+// compute units, which for the Neural Engine the first time, on a machine, compiles it for the engine:
 // seconds to minutes, which ctx does not end. Errors wrap ErrFunction,
 // ErrDescription or ErrCoreML.
 func (p *pkg) Function(ctx context.Context, name string) (coreml.Function, error) {
@@ -94,7 +100,7 @@ func (p *pkg) model(name string) (*model, error) {
 	m := &model{name: name}
 	err := p.plane.b.pool(func(s *scope) error {
 		id := s.checked("load", s.class("MLModel"), "MLModel modelWithContentsOfURL:configuration:error:",
-			objc.Of(s.url(p.compiled)), objc.Of(s.configuration(p.configured(name))))
+			objc.Of(s.url(p.compiled)), objc.Of(s.configuration(p.plane.units(), p.configured(name))))
 		m.sig = s.signature(id)
 		m.id = s.retain(id)
 		return nil
@@ -115,11 +121,11 @@ func (p *pkg) configured(name string) string {
 	return name
 }
 
-// configuration makes an MLModelConfiguration for the CPU and the Neural
-// Engine, and for a function unless that is "".
-func (s *scope) configuration(function string) objc.ID {
+// configuration makes an MLModelConfiguration for compute units, and for a
+// function unless that is "".
+func (s *scope) configuration(units int, function string) objc.ID {
 	c := s.own(s.object(s.alloc("MLModelConfiguration"), "MLModelConfiguration init"))
-	s.do(c, "MLModelConfiguration setComputeUnits:", objc.Integer(computeUnitsCPUAndNeuralEngine))
+	s.do(c, "MLModelConfiguration setComputeUnits:", objc.Integer(units))
 	if function != "" {
 		s.do(c, "MLModelConfiguration setFunctionName:", objc.Of(s.text(function)))
 	}

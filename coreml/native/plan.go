@@ -12,8 +12,12 @@ import (
 
 // ComputePlan implements coreml.Function. The plan is made for this function
 // alone: a plan lists every function of a package, and has devices for the
-// configured one.
+// configured one. A plane that keeps to the CPU has none: it would say nothing
+// of the Neural Engine.
 func (f *function) ComputePlan(ctx context.Context) (*coreml.ComputePlan, error) {
+	if f.pkg.plane.opt.CPUOnly {
+		return nil, coreml.ErrNoComputePlan
+	}
 	if err := f.pkg.acquire(); err != nil {
 		return nil, err
 	}
@@ -37,7 +41,7 @@ func (p *pkg) computePlan(ctx context.Context, name string) (*coreml.ComputePlan
 	}
 	err = b.await(ctx, "load", "MLComputePlan loadContentsOfURL:configuration:completionHandler:",
 		func(s *scope) (objc.ID, []objc.Value) {
-			return s.class("MLComputePlan"), []objc.Value{objc.Of(s.url(p.compiled)), objc.Of(s.configuration(p.configured(name)))}
+			return s.class("MLComputePlan"), []objc.Value{objc.Of(s.url(p.compiled)), objc.Of(s.configuration(p.plane.units(), p.configured(name)))}
 		},
 		func(s *scope, id objc.ID) error {
 			walk := planWalk{plan: id, out: plan}

@@ -58,12 +58,17 @@ type Options struct {
 	Reserve int64
 	// States is how a State serves several functions.
 	States StateMode
+	// CPUOnly has Core ML keep to the CPU, for figures that are held against
+	// those of the Neural Engine. Such a plane has a name of its own, by which
+	// no verdict can be written.
+	CPUOnly bool
 	// Files is the file system that compiled models are put on; nil stands for
 	// the system's.
 	Files durable.FS
 }
 
-// Plane executes packages by Core ML on the CPU and the Neural Engine.
+// Plane executes packages by Core ML on the CPU and the Neural Engine, or on the
+// CPU alone where Options say so.
 type Plane struct {
 	b   *binding
 	opt Options
@@ -109,9 +114,25 @@ func Over(rt objc.Runtime, opt Options) (*Plane, error) {
 	return &Plane{b: b, opt: opt}, nil
 }
 
+// cpuOnlySuffix ends the name of a plane that keeps to the CPU.
+const cpuOnlySuffix = "_cpu_only"
+
 // Name implements coreml.Plane: "coreml", or what the runtime below calls
-// itself.
-func (p *Plane) Name() string { return p.b.rt.Plane() }
+// itself; of a plane that keeps to the CPU, with the ending "_cpu_only".
+func (p *Plane) Name() string {
+	if p.opt.CPUOnly {
+		return p.b.rt.Plane() + cpuOnlySuffix
+	}
+	return p.b.rt.Plane()
+}
+
+// units are the MLComputeUnits that models are loaded for.
+func (p *Plane) units() int {
+	if p.opt.CPUOnly {
+		return computeUnitsCPUOnly
+	}
+	return computeUnitsCPUAndNeuralEngine
+}
 
 // Devices lists the machine's compute devices. It asks Core ML for its whole
 // list and loads nothing.
@@ -123,11 +144,11 @@ func (p *Plane) Devices() ([]coreml.Device, error) { return p.b.devices() }
 // the package; too little is durable.ErrNoSpace.
 func (p *Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
 	name := filepath.Base(dir)
-	compiled, bytes, err := p.compile(ctx, dir)
+	compiled, bytes, anew, err := p.compile(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("package %s: %w", name, err)
 	}
-	opened := &pkg{plane: p, name: name, compiled: compiled, bytes: bytes, models: map[string]*model{}, states: map[*held]bool{}}
+	opened := &pkg{plane: p, name: name, compiled: compiled, bytes: bytes, anew: anew, models: map[string]*model{}, states: map[*held]bool{}}
 	if err := opened.list(ctx); err != nil {
 		return nil, fmt.Errorf("package %s: %w", name, err)
 	}

@@ -95,6 +95,7 @@ func (c *call) compile(from string) (objc.ID, *Failure) {
 	if err := copyPackage(from, filepath.Join(to, inside)); err != nil {
 		return 0, coreMLFailure(err)
 	}
+	c.opt.took(Compiling, "")
 	return c.make("NSURL", to), nil
 }
 
@@ -188,8 +189,8 @@ func (c *call) load(path string, cfg *configuration) (objc.ID, *Failure) {
 	if failure != nil {
 		return 0, failure
 	}
-	if cfg.units != 3 {
-		c.fault("a model is loaded for the compute units %d, not for the CPU and the Neural Engine", cfg.units)
+	if want := c.opt.units(); cfg.units != want {
+		c.fault("a model is loaded for the compute units %d, want %d", cfg.units, want)
 	}
 	name, failure := configured(m, cfg)
 	if failure != nil {
@@ -203,6 +204,7 @@ func (c *call) load(path string, cfg *configuration) (objc.ID, *Failure) {
 	if err != nil {
 		return 0, coreMLFailure(err)
 	}
+	c.opt.took(Loading, fn.Name())
 	return c.make("MLModel", &model{path: path, function: fn}), nil
 }
 

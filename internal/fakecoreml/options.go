@@ -27,6 +27,13 @@ type Options struct {
 	Place func(function string, op *mil.Op) Placement
 	// Nest puts the last half of each function's ops into a nested block.
 	Nest bool
+	// CPUOnly wants models loaded for the CPU alone; else for the CPU and the
+	// Neural Engine. Anything else is a fault.
+	CPUOnly bool
+	// Took is told of each compile, load and prediction before it is answered,
+	// and what function it was of, so that a test's clock can go on. The whole
+	// package is compiled: its function is "".
+	Took func(doing Doing, function string)
 	// OwnStates has a function refuse the MLState that another one made.
 	OwnStates bool
 	// BlocksElsewhere runs blocks that return before their message does on
@@ -69,4 +76,29 @@ type Failure struct {
 	Domain, Description string
 	Code                int
 	Underlying          *Failure
+}
+
+// units are the MLComputeUnits that models must be loaded for.
+func (o Options) units() int {
+	if o.CPUOnly {
+		return 0 // MLComputeUnitsCPUOnly
+	}
+	return 3 // MLComputeUnitsCPUAndNeuralEngine
+}
+
+// Doing is what takes time.
+type Doing string
+
+// What Options.Took is told of.
+const (
+	Compiling  Doing = "compile"
+	Loading    Doing = "load"
+	Predicting Doing = "predict"
+)
+
+// took tells the test that something took its time.
+func (o Options) took(doing Doing, function string) {
+	if o.Took != nil {
+		o.Took(doing, function)
+	}
 }

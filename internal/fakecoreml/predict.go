@@ -97,6 +97,7 @@ func (c *call) predict(features, ml *object) (objc.ID, *Failure) {
 	if err := fn.Predict(context.Background(), inputs, content, outputs); err != nil && !errors.Is(err, coreml.ErrNonFinite) {
 		return 0, coreMLFailure(err)
 	}
+	c.opt.took(Predicting, fn.Name())
 	return c.provider(fn.Name(), outputs), nil
 }
 

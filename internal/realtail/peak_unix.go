@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+
+	"lockstep/internal/machine"
 )
 
 // peakMemory is the largest resident set of a process that has ended, in
@@ -17,9 +19,5 @@ func peakMemory(ended *os.ProcessState) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	unit := int64(1 << 10)
-	if runtime.GOOS == "darwin" || runtime.GOOS == "ios" {
-		unit = 1
-	}
-	return int64(usage.Maxrss) * unit, true
+	return machine.ResidentBytes(runtime.GOOS, int64(usage.Maxrss)), true
 }

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package machine
+
+func peakMemory() (int64, error) { return 0, ErrUnknown }

@@ -1,0 +1,18 @@
+//go:build unix
+
+package machine
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+func peakMemory() (int64, error) {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return ResidentBytes(runtime.GOOS, int64(usage.Maxrss)), nil
+}
