@@ -20,7 +20,7 @@ func catalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Case {
 		lintCases(hidden),
 		equivalenceCases(rec.Rows, rec.Slots),
 		oracleCases(rec, layers, rec.Precision, golden, weightCases(rec)),
-		parityCases(rec),
+		parityCases(rec, layers),
 		residencyCases(rec),
 	)
 }

@@ -147,7 +147,7 @@ func foreignCatalogue(rec exporter.Recipe, layers, hidden int, golden bool) []Ca
 	if rec.Precision != exporter.FP16 {
 		oracle = oracleCases(rec, layers, exporter.FP16, golden, compressedWeightCases(rec.Precision))
 	}
-	return slices.Concat(known, equivalenceCases(rec.Rows, rec.Slots), oracle, parityCases(rec), residencyCases(rec))
+	return slices.Concat(known, equivalenceCases(rec.Rows, rec.Slots), oracle, parityCases(rec, layers), residencyCases(rec))
 }
 
 // foreignPackageCases are the package's cases that need no record.

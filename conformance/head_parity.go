@@ -19,7 +19,7 @@ import (
 func headParityCases(rec exporter.Recipe) []Case {
 	single, block := rec.Rows[0], rec.Rows[len(rec.Rows)-1]
 	if block == 1 {
-		return parityCases(rec) // which say why there is nothing to compare
+		return parityCases(rec, 0) // which say why there is nothing to compare
 	}
 	of := func(name, description string, run func(*headTrial, context.Context) Outcome) Case {
 		return Case{
@@ -33,11 +33,15 @@ func headParityCases(rec exporter.Recipe) []Case {
 			},
 		}
 	}
+	bound := ""
+	if block != single {
+		bound = "; " + headBlockThreshold().bound()
+	}
 	var cases []Case
 	for live := 1; live <= block; live++ {
 		cases = append(cases, of(
 			fmt.Sprintf("%s/live=%d", blockName(block, single), live),
-			fmt.Sprintf("logits of each live row equal those of %d single passes, bit for bit", live),
+			fmt.Sprintf("logits of each live row equal those of %d single passes, bit for bit", live)+bound,
 			func(t *headTrial, ctx context.Context) Outcome { return t.blockEqualsSingles(ctx, live) },
 		))
 	}
@@ -54,6 +58,7 @@ func headParityCases(rec exporter.Recipe) []Case {
 type headTrial struct {
 	block, single *projector
 	rows          [][]float16.Float16
+	tolerance     *headThreshold // of a block against singles; nil: bit for bit
 }
 
 func (s *Suite) headTrial(ctx context.Context, name string) (*headTrial, error) {
@@ -65,7 +70,12 @@ func (s *Suite) headTrial(ctx context.Context, name string) (*headTrial, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &headTrial{block: block, single: single, rows: hiddenRows("head parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden)}, nil
+	t := &headTrial{block: block, single: single, rows: hiddenRows("head parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden)}
+	if s.inexact() {
+		bound := headBlockThreshold()
+		t.tolerance = &bound
+	}
+	return t, nil
 }
 
 // singles are the logits of tokens one at a time.
@@ -101,7 +111,7 @@ func (t *headTrial) blockEqualsSingles(ctx context.Context, live int) Outcome {
 	if err != nil {
 		return broken(err)
 	}
-	return t.verdict(got, want)
+	return t.againstSingles(got, want)
 }
 
 // rowPlace turns the tokens of a block round by one row after another.

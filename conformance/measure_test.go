@@ -259,7 +259,8 @@ func TestWhyNotMeasured(t *testing.T) {
 		assert.Equal(t, []string{"not asked for: --measure cpu_only"}, reasons(list, "latency_cpu_only"))
 	})
 	t.Run("nothing was executed", func(t *testing.T) {
-		s, err := NewSuite(Options{Dir: dir, Layers: exporter.Range{Start: 30, End: 32}, Plane: (&timedFake{clock: newClock()}).plane(t, false), Measure: Measures(),
+		s, err := NewSuite(Options{
+			Dir: dir, Layers: exporter.Range{Start: 30, End: 32}, Plane: (&timedFake{clock: newClock()}).plane(t, false), Measure: Measures(),
 			Instruments: Instruments{CPUOnly: func() (coreml.Plane, error) { return nil, os.ErrClosed }, Power: waiting{}},
 		})
 		require.NoError(t, err)

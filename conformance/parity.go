@@ -13,9 +13,11 @@ import (
 	"lockstep/manifest"
 )
 
-// parityCases compare a block with single passes, bit for bit, and show that a
-// live row depends neither on its place in the block nor on the other rows.
-func parityCases(rec exporter.Recipe) []Case {
+// parityCases compare a block with single passes, bit for bit or, on a plane
+// that rounds each function its own way, by a threshold per token; and show
+// that a live row depends neither on its place in the block nor on the other
+// rows, bit for bit everywhere.
+func parityCases(rec exporter.Recipe, layers int) []Case {
 	single, block := rec.Rows[0], rec.Rows[len(rec.Rows)-1]
 	if block == 1 {
 		return []Case{{
@@ -26,17 +28,20 @@ func parityCases(rec exporter.Recipe) []Case {
 			},
 		}}
 	}
-	name := blockName(block, single)
+	name, bound := blockName(block, single), ""
+	if block != single {
+		bound = "; " + blockThreshold(layers).bound()
+	}
 	var cases []Case
 	for _, p := range paritySpots(rec.Slots, block) {
 		cases = append(cases, Case{
 			Check: CheckParity, Name: fmt.Sprintf("%s/%s", name, p),
-			Description: fmt.Sprintf("hidden of each live row and every slot of every state equal those of %d single passes, bit for bit", p.live),
+			Description: fmt.Sprintf("hidden of each live row and every slot of every state equal those of %d single passes, bit for bit", p.live) + bound,
 			run:         func(ctx context.Context, s *Suite) Outcome { return s.blockEqualsSingles(ctx, p) },
 		})
 	}
 	for _, pos := range independenceSpots(rec.Slots, block) {
-		cases = append(cases, independenceCases(pos)...)
+		cases = append(cases, independenceCases(pos, bound)...)
 	}
 	return cases
 }
@@ -61,7 +66,7 @@ func blockName(block, single int) string {
 	return fmt.Sprintf("t%d_vs_%dxt%d", block, block, single)
 }
 
-func independenceCases(pos int) []Case {
+func independenceCases(pos int, bound string) []Case {
 	at := func(name, description string, run func(*Suite, context.Context, int) Outcome) Case {
 		return Case{
 			Check: CheckParity, Name: fmt.Sprintf("%s/pos=%d", name, pos), Description: description,
@@ -69,7 +74,7 @@ func independenceCases(pos int) []Case {
 		}
 	}
 	return []Case{
-		at("after_rejected_draft", "a block that overwrites rejected draft slots equals singles that never saw the draft", (*Suite).afterRejectedDraft),
+		at("after_rejected_draft", "a block that overwrites rejected draft slots equals singles that never saw the draft"+bound, (*Suite).afterRejectedDraft),
 		at("row_place", "a token's result is the same in every row of the block", (*Suite).rowPlace),
 		at("later_rows", "a row's result does not depend on the rows after it", (*Suite).laterRows),
 		at("dead_rows", "dead rows of zeros, large and tiny values change no live row and no state", (*Suite).deadRows),
@@ -82,6 +87,7 @@ type trial struct {
 	block, single *driver
 	rows          [][]float16.Float16
 	seed          snapshot
+	tolerance     *threshold // of a block against singles; nil: bit for bit
 }
 
 func (s *Suite) trial(ctx context.Context, name string) (*trial, error) {
@@ -94,11 +100,16 @@ func (s *Suite) trial(ctx context.Context, name string) (*trial, error) {
 		return nil, err
 	}
 	sig := block.fn.Signature()
-	return &trial{
+	t := &trial{
 		block: block, single: single,
 		rows: hiddenRows("parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden),
 		seed: s.seed(seededStates, sig),
-	}, nil
+	}
+	if s.inexact() {
+		bound := blockThreshold(s.opt.Layers.Len())
+		t.tolerance = &bound
+	}
+	return t, nil
 }
 
 // singles runs tokens one at a time from pos on and returns their results.
@@ -137,7 +148,7 @@ func (s *Suite) blockEqualsSingles(ctx context.Context, p spot) Outcome {
 	if err != nil {
 		return broken(err)
 	}
-	return t.verdict(p.pos, got, want, blockState, singleState, nil)
+	return t.againstSingles(p.pos, rows, got, want, blockState, singleState, nil)
 }
 
 // verdict compares results and states; visible limits the slots that are
@@ -236,7 +247,7 @@ func (s *Suite) afterRejectedDraft(ctx context.Context, pos int) Outcome {
 	}
 	end := pos + len(truth)
 	visible := func(slot int) bool { return slot < end || slot >= pos+n }
-	return t.verdict(pos, slices.Concat(first[:accepted], second), want, blockState, singleState, visible)
+	return t.againstSingles(pos, truth, slices.Concat(first[:accepted], second), want, blockState, singleState, visible)
 }
 
 // rowPlace: the token at pos+n-1 as the last row of a block, and as row 0 with
