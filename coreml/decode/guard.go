@@ -80,9 +80,7 @@ func (c *Calibration) sequence(ctx context.Context, begin Begin, ids []int) erro
 			if err != nil {
 				return err
 			}
-			for id, v := range row {
-				c.Difference = math.Max(c.Difference, math.Abs(float64(v)-float64(other[0][id])))
-			}
+			c.Difference = math.Max(c.Difference, largestDifference(row, other[0]))
 			c.Positions++
 		}
 		pos += n

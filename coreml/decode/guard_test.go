@@ -2,7 +2,10 @@ package decode_test
 
 import (
 	"context"
+	"encoding/json"
+	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,6 +83,7 @@ func TestGuardedAndUnguarded(t *testing.T) {
 	}
 	assert.Positive(t, diverged[decode.Unguarded])
 	assert.Less(t, diverged[decode.Guarded], diverged[decode.Unguarded])
+	requireGuardSaw(t, guarded, 20)
 	t.Logf("of 40 sequences %d diverged unguarded, %d guarded", diverged[decode.Unguarded], diverged[decode.Guarded])
 	assert.Positive(t, guarded.Redecided)
 	assert.Positive(t, guarded.Accepted)
@@ -89,11 +93,79 @@ func TestGuardedAndUnguarded(t *testing.T) {
 // threshold.
 func requireGuarded(t *testing.T, res *decode.Result) {
 	t.Helper()
+	stood, least := 0, math.Inf(1)
 	for _, tok := range res.Tokens {
 		if !tok.Single {
 			require.Greater(t, tok.Margin, res.Calibration.Threshold())
+			stood, least = stood+1, min(least, tok.Margin)
 		}
 	}
+	// A row behind the first that a draft did not agree with is not decided.
+	require.Equal(t, stood, res.Stats.Guard.Stood)
+	if stood > 0 {
+		require.InDelta(t, least, res.Stats.Guard.LeastMargin, 0)
+	}
+	require.Equal(t, res.Stats.Redecided, res.Stats.Guard.Compared)
+}
+
+// requireGuardSaw: of sequences whose blocks drift by up to a bound, the guard
+// saw drift within that bound, and singles that decided otherwise.
+func requireGuardSaw(t *testing.T, s decode.Stats, bound float64) {
+	t.Helper()
+	assert.Equal(t, s.Redecided, s.Guard.Compared)
+	assert.Greater(t, s.Guard.Drift, bound/2)
+	assert.LessOrEqual(t, s.Guard.Drift, 1.2*bound)
+	assert.Positive(t, s.Guard.Changed)
+	assert.Less(t, s.Guard.Changed, s.Guard.Compared)
+	assert.Positive(t, s.Guard.LeastMargin)
+}
+
+// TestGuardSeesBeyondTheCalibration: a calibration that was too small is found
+// out where both programs passed a token; in a sound one nothing is beyond it.
+// Without a guard nothing is recorded.
+func TestGuardSeesBeyondTheCalibration(t *testing.T) {
+	m, begin := drifting(3, 20)
+	sound := calibrate(t, begin, m)
+	sound.Difference *= 1.5 // beyond what these few positions can come to
+	small := sound
+	small.Difference, small.Factor = 0.01, 1e4 // as many tokens are decided again
+	for _, tt := range []struct {
+		name string
+		opt  decode.Options
+		want func(g decode.GuardStats) bool
+	}{
+		{"sound", decode.Options{Mode: decode.Guarded, Calibration: &sound}, func(g decode.GuardStats) bool { return g.Compared > 0 && g.Beyond == 0 }},
+		{"too small", decode.Options{Mode: decode.Guarded, Calibration: &small}, func(g decode.GuardStats) bool { return g.Compared > 0 && g.Beyond == g.Compared }},
+		{"unguarded", decode.Options{Mode: decode.Unguarded}, func(g decode.GuardStats) bool { return g == decode.GuardStats{} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			block, single, err := begin(background)
+			require.NoError(t, err)
+			tt.opt.Draft = decode.DefaultNGram()
+			s, err := decode.NewSession(block, single, tt.opt)
+			require.NoError(t, err)
+			res, err := s.Generate(background, []int{1, 2, 3}, 50, nil)
+			require.NoError(t, err)
+			assert.True(t, tt.want(res.Stats.Guard), "%+v", res.Stats.Guard)
+			text, err := json.Marshal(res.Stats)
+			require.NoError(t, err)
+			assert.Equal(t, tt.opt.Mode == decode.Guarded, strings.Contains(string(text), `"guard":{"stood":`))
+		})
+	}
+}
+
+// TestGuardStatsAdd: sums of counts, the least margin of those that stood, the
+// largest drift.
+func TestGuardStatsAdd(t *testing.T) {
+	sum := decode.Stats{}
+	for _, g := range []decode.GuardStats{
+		{Compared: 1, Drift: 3, Beyond: 1, Changed: 1},
+		{Stood: 2, LeastMargin: 5, Compared: 2, Drift: 2},
+		{Stood: 1, LeastMargin: 7, Compared: 1, Drift: 1},
+	} {
+		sum.Add(decode.Stats{Guard: g})
+	}
+	assert.Equal(t, decode.GuardStats{Stood: 3, LeastMargin: 5, Compared: 4, Drift: 3, Beyond: 1, Changed: 1}, sum.Guard)
 }
 
 // auditAgainst holds the audit against the truth and reports a divergence.

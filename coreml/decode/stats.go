@@ -1,5 +1,7 @@
 package decode
 
+import "math"
+
 // Stats count what a generation took.
 type Stats struct {
 	// PrefillPasses took in the prompt, in blocks; the last of them gives the
@@ -20,6 +22,70 @@ type Stats struct {
 	// Tokens were generated, Decoded of them after the prefill.
 	Tokens  int `json:"tokens"`
 	Decoded int `json:"decoded"`
+	// Guard is what guarded decoding saw; zero in other modes.
+	Guard GuardStats `json:"guard,omitzero"`
+}
+
+// GuardStats is what guarded decoding saw of the two programs, beyond the set
+// that it was calibrated on. Wherever a single decided in a block's place, both
+// had passed one token over one history: that is less than calibrating compares,
+// whose histories differ, too, so a difference found here can show that the
+// calibration did not hold, and none can show that it did.
+type GuardStats struct {
+	// Stood counts the tokens that a block decided, LeastMargin is the least of
+	// their margins; 0 if there are none.
+	Stood       int     `json:"stood"`
+	LeastMargin float64 `json:"least_margin"`
+	// Compared counts the positions that a block and a single passed, Drift is
+	// the largest |block logit - single logit| of any of them and any id.
+	Compared int     `json:"compared"`
+	Drift    float64 `json:"drift"`
+	// Beyond counts those of them whose difference exceeded the calibration's.
+	Beyond int `json:"beyond"`
+	// Changed counts those at which the single decided another token.
+	Changed int `json:"changed"`
+}
+
+// stood takes in the margin of a token that a block decided.
+func (g *GuardStats) stood(margin float64) {
+	if g.Stood == 0 || margin < g.LeastMargin {
+		g.LeastMargin = margin
+	}
+	g.Stood++
+}
+
+// compared takes in a position that both passed.
+func (g *GuardStats) compared(block, single []float32, calibrated float64, changed bool) {
+	drift := largestDifference(block, single)
+	g.Compared++
+	g.Drift = math.Max(g.Drift, drift)
+	if drift > calibrated {
+		g.Beyond++
+	}
+	if changed {
+		g.Changed++
+	}
+}
+
+// add sums up two generations'.
+func (g *GuardStats) add(o GuardStats) {
+	if o.Stood > 0 && (g.Stood == 0 || o.LeastMargin < g.LeastMargin) {
+		g.LeastMargin = o.LeastMargin
+	}
+	g.Stood += o.Stood
+	g.Compared += o.Compared
+	g.Drift = math.Max(g.Drift, o.Drift)
+	g.Beyond += o.Beyond
+	g.Changed += o.Changed
+}
+
+// largestDifference is the largest |a - b| of any id.
+func largestDifference(a, b []float32) float64 {
+	most := 0.0
+	for id, v := range a {
+		most = math.Max(most, math.Abs(float64(v)-float64(b[id])))
+	}
+	return most
 }
 
 // TokensPerPass is how many tokens a pass after the prefill gave: 1 without
@@ -39,7 +105,8 @@ func ratioOf(a, b int) (float64, bool) {
 	return float64(a) / float64(b), true
 }
 
-// Add sums counts of several generations.
+// Add sums counts of several generations, and keeps the extremes of what their
+// guards saw.
 func (s *Stats) Add(o Stats) {
 	s.PrefillPasses += o.PrefillPasses
 	s.BlockPasses += o.BlockPasses
@@ -49,4 +116,5 @@ func (s *Stats) Add(o Stats) {
 	s.Accepted += o.Accepted
 	s.Tokens += o.Tokens
 	s.Decoded += o.Decoded
+	s.Guard.add(o.Guard)
 }

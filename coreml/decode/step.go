@@ -174,15 +174,30 @@ func (g *generation) verify(ctx context.Context, pos int) (rows [][]float32, sin
 // single pass.
 func (g *generation) decide(ctx context.Context, row []float32, pos int) (Token, error) {
 	id, margin, err := g.choose.choose(row)
-	if err != nil || g.opt.Mode != Guarded || margin > g.opt.Calibration.Threshold() {
+	if err != nil || g.opt.Mode != Guarded {
 		return Token{ID: id, Margin: margin}, err
 	}
+	if margin > g.opt.Calibration.Threshold() {
+		g.result.Stats.Guard.stood(margin)
+		return Token{ID: id, Margin: margin}, nil
+	}
+	return g.redecide(ctx, row, id, pos)
+}
+
+// redecide has a single pass decide what a block's row gave as id.
+func (g *generation) redecide(ctx context.Context, row []float32, id, pos int) (Token, error) {
+	// A passer may hand out the same memory again.
+	block := slices.Clone(row)
 	g.result.Stats.SinglePasses++
 	g.result.Stats.Redecided++
 	rows, err := pass(ctx, g.single, pos, g.tokens[pos:pos+1])
 	if err != nil {
 		return Token{}, err
 	}
-	id, margin, err = g.choose.choose(rows[0])
-	return Token{ID: id, Margin: margin, Single: true}, err
+	token := Token{Single: true}
+	if token.ID, token.Margin, err = g.choose.choose(rows[0]); err != nil {
+		return token, err
+	}
+	g.result.Stats.Guard.compared(block, rows[0], g.opt.Calibration.Difference, token.ID != id)
+	return token, nil
 }
