@@ -121,7 +121,7 @@ func (s *Suite) cpuOnlyMetrics(ctx context.Context, usual map[int]time.Duration)
 // openCPUOnly opens the package once more. The plane must not be the judged
 // one: a latency over itself is 1, whatever the Neural Engine does.
 func (s *Suite) openCPUOnly(ctx context.Context) (coreml.Package, error) {
-	plane, err := s.opt.Instruments.CPUOnly()
+	plane, err := s.opt.Instruments.CPUOnly(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"lockstep/coreml"
-	"lockstep/internal/machine"
+	"lockstep/internal/memory"
 	"lockstep/internal/powermetrics"
 	"lockstep/manifest"
 )
@@ -33,7 +33,7 @@ type Instruments struct {
 	Now func() time.Time
 	// CPUOnly opens the plane that is judged a second time, kept to the CPU. It
 	// is measured and never judged. nil: there is no such plane.
-	CPUOnly func() (coreml.Plane, error)
+	CPUOnly func(context.Context) (coreml.Plane, error)
 	// Power is what watches the power; nil stands for the system's
 	// powermetrics.
 	Power powermetrics.Source
@@ -180,7 +180,7 @@ func (s *Suite) notCompiled() string {
 
 // memoryMetric is the peak memory of what executes.
 func (s *Suite) memoryMetric() manifest.Metric {
-	peak, method := machine.PeakMemory, "largest resident memory of this process since it began; what the Neural Engine holds is not in it"
+	peak, method := memory.Peak, "largest resident memory of this process since it began; what the Neural Engine holds is not in it"
 	if meter, ok := s.opt.Plane.(coreml.MemoryMeter); ok {
 		peak, method = meter.PeakMemory, "largest resident memory of a process that executed the package; what the Neural Engine holds is not in it"
 	}

@@ -108,7 +108,7 @@ func measured(t *testing.T, dir string, opt Options, measure ...string) *rig {
 	}
 	opt.Instruments.Now = c.now
 	if opt.Instruments.CPUOnly == nil {
-		opt.Instruments.CPUOnly = func() (coreml.Plane, error) { return r.cpu.plane(t, true), nil }
+		opt.Instruments.CPUOnly = func(context.Context) (coreml.Plane, error) { return r.cpu.plane(t, true), nil }
 	}
 	var err error
 	r.Suite, err = NewSuite(opt)
@@ -261,7 +261,7 @@ func TestWhyNotMeasured(t *testing.T) {
 	t.Run("nothing was executed", func(t *testing.T) {
 		s, err := NewSuite(Options{
 			Dir: dir, Layers: exporter.Range{Start: 30, End: 32}, Plane: (&timedFake{clock: newClock()}).plane(t, false), Measure: Measures(),
-			Instruments: Instruments{CPUOnly: func() (coreml.Plane, error) { return nil, os.ErrClosed }, Power: waiting{}},
+			Instruments: Instruments{CPUOnly: func(context.Context) (coreml.Plane, error) { return nil, os.ErrClosed }, Power: waiting{}},
 		})
 		require.NoError(t, err)
 		list := (&rig{Suite: s}).report(t)
@@ -282,12 +282,12 @@ func TestWhyNotMeasured(t *testing.T) {
 	})
 	t.Run("the judged plane in place of the CPU", func(t *testing.T) {
 		r := measured(t, dir, Options{}, MeasureLatency, MeasureCPUOnly)
-		r.opt.Instruments.CPUOnly = func() (coreml.Plane, error) { return r.opt.Plane, nil }
+		r.opt.Instruments.CPUOnly = func(context.Context) (coreml.Plane, error) { return r.opt.Plane, nil }
 		assert.Contains(t, r.report(t)["latency_cpu_only"].NotMeasured, "has the name fake of the judged one")
 	})
 	t.Run("the CPU's plane is not to be had", func(t *testing.T) {
 		r := measured(t, dir, Options{}, MeasureLatency, MeasureCPUOnly)
-		r.opt.Instruments.CPUOnly = func() (coreml.Plane, error) { return nil, errors.New("two\nlines") }
+		r.opt.Instruments.CPUOnly = func(context.Context) (coreml.Plane, error) { return nil, errors.New("two\nlines") }
 		assert.Equal(t, "two lines", r.report(t)["latency_cpu_only"].NotMeasured)
 	})
 	t.Run("unknown", func(t *testing.T) {

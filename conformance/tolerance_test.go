@@ -251,7 +251,7 @@ func TestHeadOverFake(t *testing.T) {
 	s.plane = fakePlane(t, fakecoreml.Options{})
 	opt := s.headOptions(s.exportHead(t, 1)[0])
 	opt.Measure = conformance.Measures()[:2]
-	opt.Instruments.CPUOnly = func() (coreml.Plane, error) {
+	opt.Instruments.CPUOnly = func(context.Context) (coreml.Plane, error) {
 		return native.Over(fakecoreml.Start(t, fakecoreml.Options{CPUOnly: true}), native.Options{Reserve: 1, CPUOnly: true})
 	}
 	verdict, err := conformance.Run(context.Background(), opt, nil)

@@ -193,10 +193,17 @@ func wantPlane(flag, name string) error {
 	return &flagError{flag, strings.Join(planes(), " or "), fmt.Sprintf("%q", name)}
 }
 
+// planeCPUOnly is Core ML kept to the CPU. No flag can name it: it is measured,
+// and never judged.
+const planeCPUOnly = manifest.PlaneCoreML + native.CPUOnlySuffix
+
 // newPlane makes the plane of a name; there is never another one in its place.
 func newPlane(name string) (coreml.Plane, error) {
-	if name == manifest.PlaneReference {
+	switch name {
+	case manifest.PlaneReference:
 		return reference.Plane{}, nil
+	case planeCPUOnly:
+		return native.New(native.Options{CPUOnly: true})
 	}
 	return native.New(native.Options{})
 }

@@ -1,21 +1,25 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
 
 	"lockstep/conformance"
 	"lockstep/coreml"
-	"lockstep/coreml/native"
+	"lockstep/coreml/worker"
 	"lockstep/internal/durable"
 	"lockstep/manifest"
 )
 
 // instruments are what the gate measures with: the system's, the plane kept to
-// the CPU where there is one, and with --package a place for raw logs.
+// the CPU where there is one, in a process of its own if the judged one is, and with --package a place for raw logs.
 func (c *gateCommand) instruments() conformance.Instruments {
 	var with conformance.Instruments
 	if c.Plane == manifest.PlaneCoreML {
-		with.CPUOnly = func() (coreml.Plane, error) { return native.New(native.Options{CPUOnly: true}) }
+		with.CPUOnly = func(ctx context.Context) (coreml.Plane, error) {
+			where := isolation(c.Plane, c.Isolate)
+			return isolatedPlane(ctx, where, worker.Options{Plane: planeCPUOnly, Exclusive: where == isolateFunction})
+		}
 	}
 	if c.Verdict != "" {
 		with.KeepLog = func(name string, log []byte) (string, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,12 +25,14 @@ func TestInstruments(t *testing.T) {
 
 	c.Plane = manifest.PlaneCoreML
 	require.NotNil(t, c.instruments().CPUOnly)
-	plane, err := c.instruments().CPUOnly()
+	c.Isolate = isolateNone
+	plane, err := c.instruments().CPUOnly(context.Background())
 	if err != nil {
 		assert.ErrorIs(t, err, native.ErrNotHere)
 	} else {
-		assert.Equal(t, manifest.PlaneCoreML+"_cpu_only", plane.Name())
+		assert.Equal(t, planeCPUOnly, plane.Name())
 	}
+	assert.Error(t, wantPlane("--plane", planeCPUOnly), "it is not to be judged")
 
 	dir := t.TempDir()
 	c.Verdict = filepath.Join(dir, "v.json")

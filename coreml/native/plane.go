@@ -114,14 +114,14 @@ func Over(rt objc.Runtime, opt Options) (*Plane, error) {
 	return &Plane{b: b, opt: opt}, nil
 }
 
-// cpuOnlySuffix ends the name of a plane that keeps to the CPU.
-const cpuOnlySuffix = "_cpu_only"
+// CPUOnlySuffix ends the name of a plane that keeps to the CPU.
+const CPUOnlySuffix = "_cpu_only"
 
 // Name implements coreml.Plane: "coreml", or what the runtime below calls
-// itself; of a plane that keeps to the CPU, with the ending "_cpu_only".
+// itself; of a plane that keeps to the CPU, with CPUOnlySuffix.
 func (p *Plane) Name() string {
 	if p.opt.CPUOnly {
-		return p.b.rt.Plane() + cpuOnlySuffix
+		return p.b.rt.Plane() + CPUOnlySuffix
 	}
 	return p.b.rt.Plane()
 }

@@ -13,14 +13,14 @@ type operation string
 
 const (
 	opHello   operation = "hello"   // Plane → Plane
-	opOpen    operation = "open"    // Dir → Functions
-	opLoad    operation = "load"    // Function → Signature, Traces
+	opOpen    operation = "open"    // Dir → Functions, Compiled
+	opLoad    operation = "load"    // Function → Signature, Traces, Peak
 	opPlan    operation = "plan"    // Function → Plan
 	opState   operation = "state"   // → State
 	opMap     operation = "map"     // Bytes: the shared file has grown
 	opRead    operation = "read"    // State, Name → the span Values
 	opWrite   operation = "write"   // State, Name, the span Values
-	opPredict operation = "predict" // Function, State, Inputs → Outputs
+	opPredict operation = "predict" // Function, State, Inputs → Outputs, Peak
 	opTrace   operation = "trace"   // opPredict, whose values go through the span Values → Observed
 	opNext    operation = "next"    // Stop → Observed, or the end of opTrace
 	opClose   operation = "close"
@@ -68,6 +68,8 @@ type reply struct {
 	State     uint64              `json:"state,omitempty"`
 	Traces    bool                `json:"traces,omitempty"` // the function is a coreml.Tracer
 	Observed  *observed           `json:"observed,omitempty"`
+	Compiled  *bool               `json:"compiled,omitempty"` // by Open; absent if the plane does not compile
+	Peak      int64               `json:"peak,omitempty"`     // of the worker's resident memory, in bytes; 0 is not known
 }
 
 // observed is a value of a traced pass, or a part of one: its elements come in

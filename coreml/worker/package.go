@@ -35,8 +35,9 @@ type pkg struct {
 	dir   string
 	turn  chan struct{} // holds one token; who has it may use what follows
 
-	opened    bool // functions are known
-	exclusive bool // a worker holds one function at a time
+	opened    bool  // functions are known
+	exclusive bool  // a worker holds one function at a time
+	compiled  *bool // by the first worker that opened it; nil: not told
 	closed    bool
 	proc      *process // nil where none runs
 	functions []string
@@ -63,6 +64,13 @@ func newPackage(p *Plane, dir string) *pkg {
 	opened.turn <- struct{}{}
 	return opened
 }
+
+// compiler is a package of a plane that compiles.
+type compiler struct{ *pkg }
+
+// Compiled implements coreml.Compiler: it tells of the first worker. A later
+// one finds what that one made.
+func (p compiler) Compiled() bool { return *p.compiled }
 
 // acquire waits for the package's turn; release ends it.
 func (p *pkg) acquire(ctx context.Context) error {
@@ -156,6 +164,9 @@ func (p *pkg) ask(ctx context.Context, doing string, timeout time.Duration, req 
 		req.Drop = p.looseStates()
 	}
 	r, err := p.proc.call(ctx, doing, timeout, p.plane.opt.Stop, req)
+	if err == nil {
+		p.plane.peak.note(r.Peak)
+	}
 	if err == nil && r.Error != nil {
 		err = r.Error.err()
 		if errors.Is(err, ErrProtocol) {
@@ -223,7 +234,7 @@ func (p *pkg) open(ctx context.Context) error {
 		return err
 	case !p.opened:
 		p.exclusive, err = p.tooLarge(len(r.Functions))
-		p.functions, p.opened = r.Functions, err == nil
+		p.functions, p.compiled, p.opened = r.Functions, r.Compiled, err == nil
 		return err
 	case !slices.Equal(r.Functions, p.functions):
 		return fmt.Errorf("%w: worker: %w: want the functions %q, found %q", coreml.ErrBroken, ErrChanged, p.functions, r.Functions)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"lockstep/coreml"
+	"lockstep/internal/memory"
 )
 
 // Errors of a plane that cannot be used.
@@ -64,9 +66,10 @@ type Plane struct {
 	name   string
 	binary os.FileInfo
 	costs  costs
+	peak   peak
 }
 
-var _ coreml.Plane = (*Plane)(nil)
+var _ coreml.MemoryMeter = (*Plane)(nil)
 
 // New starts a worker to learn whether there is a plane of that name, and ends
 // it. An error of the plane is returned as it is; one of the worker wraps
@@ -109,7 +112,31 @@ func (p *Plane) Open(ctx context.Context, dir string) (coreml.Package, error) {
 	if err := opened.begin(ctx); err != nil {
 		return nil, err
 	}
+	if opened.compiled != nil {
+		return compiler{opened}, nil
+	}
 	return opened, nil
+}
+
+// PeakMemory implements coreml.MemoryMeter: the most that any worker has told,
+// also one that has ended. The error is memory.ErrUnknown.
+func (p *Plane) PeakMemory() (int64, error) {
+	if bytes := p.peak.bytes.Load(); bytes > 0 {
+		return bytes, nil
+	}
+	return 0, fmt.Errorf("worker: %w: no worker has told", memory.ErrUnknown)
+}
+
+// peak is the largest of what was noted. The zero value is ready.
+type peak struct{ bytes atomic.Int64 }
+
+func (p *peak) note(bytes int64) {
+	for {
+		most := p.bytes.Load()
+		if bytes <= most || p.bytes.CompareAndSwap(most, bytes) {
+			return
+		}
+	}
 }
 
 // spawn starts a worker that has opened the plane.

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/x448/float16"
 
 	"lockstep/coreml"
+	"lockstep/internal/memory"
 )
 
 // ErrAbandoned means that the other end went away while the plane was at work.
@@ -142,8 +144,14 @@ func (s *server) answer(ctx context.Context, req *request) *reply {
 		r = &reply{Error: failureOf(err)}
 	}
 	r.Seq = s.seq
+	if slices.Contains(heavy, req.Op) {
+		r.Peak, _ = memory.Peak() // 0 where it is not known
+	}
 	return r
 }
+
+// heavy are the operations that take memory.
+var heavy = []operation{opLoad, opPredict, opTrace}
 
 // admit takes a request's number, and lets go of the states that it names.
 func (s *server) admit(req *request) error {
@@ -221,6 +229,10 @@ func (s *server) openPackage(ctx context.Context, req *request, r *reply) (err e
 		return err
 	}
 	r.Functions = s.pkg.FunctionNames()
+	if c, ok := s.pkg.(coreml.Compiler); ok {
+		compiled := c.Compiled()
+		r.Compiled = &compiled
+	}
 	return nil
 }
 

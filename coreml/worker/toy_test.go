@@ -211,6 +211,8 @@ type faults struct {
 	open    func()       // a package
 	load    func(string) // a function
 	predict func(*os.File)
+
+	compiles bool // which is none: the plane is one that compiles
 }
 
 // hang does not return. It sleeps, since the Go runtime would end a process in
@@ -259,6 +261,7 @@ func faultTable() map[string]faults {
 		"printing":   {predict: func(*os.File) { fmt.Println("a library prints to standard output") }},
 		"stay":       {stay: true},
 		"other_name": {name: "fake"},
+		"compiling":  {compiles: true},
 	}
 }
 
@@ -282,8 +285,16 @@ func (p faultyPlane) Open(ctx context.Context, dir string) (coreml.Package, erro
 	if err != nil {
 		return nil, err
 	}
+	if p.faults.compiles {
+		return compilingPackage{pkg}, nil
+	}
 	return faultyPackage{pkg, p}, nil
 }
+
+// compilingPackage is one that its Open compiled.
+type compilingPackage struct{ coreml.Package }
+
+func (compilingPackage) Compiled() bool { return true }
 
 type faultyPackage struct {
 	coreml.Package

@@ -21,6 +21,7 @@ import (
 
 	"lockstep/coreml"
 	"lockstep/internal/half"
+	"lockstep/internal/memory"
 )
 
 func requireBroken(t *testing.T, err error, is error, words ...string) {
@@ -538,4 +539,38 @@ func BenchmarkPass(b *testing.B) {
 		_, err := step(context.Background(), fn, st, 0)
 		require.NoError(b, err)
 	}
+}
+
+// TestCompiled: a plane that compiles says through its worker whether it did; of
+// one that does not, nothing is said.
+func TestCompiled(t *testing.T) {
+	opened, err := newCrew(t, "compiling", 2).plane().Open(context.Background(), "toy.mlpackage")
+	require.NoError(t, err)
+	t.Cleanup(func() { opened.Close() })
+	require.Implements(t, (*coreml.Compiler)(nil), opened)
+	assert.True(t, opened.(coreml.Compiler).Compiled())
+
+	c := newCrew(t, "none", 0)
+	assert.NotImplements(t, (*coreml.Compiler)(nil), c.open(c.plane()))
+}
+
+// TestPeakMemory: the peak is what a worker told, also of one that has ended;
+// before any has, it is not known.
+func TestPeakMemory(t *testing.T) {
+	c := newCrew(t, "none", 0)
+	p := c.plane()
+	_, err := p.PeakMemory()
+	require.ErrorIs(t, err, memory.ErrUnknown)
+
+	opened := c.open(p)
+	mustFunction(t, opened, "t1")
+	told, err := p.PeakMemory()
+	require.NoError(t, err)
+	assert.Positive(t, told)
+	p.peak.note(told + 1<<40) // a worker that took more
+	opened.Close()            // the toy's package does not like it
+	mustFunction(t, c.open(p), "t4")
+	after, err := p.PeakMemory()
+	require.NoError(t, err)
+	assert.Equal(t, told+1<<40, after)
 }

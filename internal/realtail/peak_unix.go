@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"syscall"
 
-	"lockstep/internal/machine"
+	"lockstep/internal/memory"
 )
 
 // peakMemory is the largest resident set of a process that has ended, in
@@ -19,5 +19,5 @@ func peakMemory(ended *os.ProcessState) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return machine.ResidentBytes(runtime.GOOS, int64(usage.Maxrss)), true
+	return memory.ResidentBytes(runtime.GOOS, int64(usage.Maxrss)), true
 }

@@ -1,6 +1,4 @@
-//go:build unix
-
-package machine
+package memory
 
 import (
 	"fmt"
@@ -9,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func peakMemory() (int64, error) {
+func peak() (int64, error) {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	return ResidentBytes(runtime.GOOS, int64(usage.Maxrss)), nil
+	return ResidentBytes(runtime.GOOS, usage.Maxrss), nil
 }

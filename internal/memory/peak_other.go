@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package memory
+
+func peak() (int64, error) { return 0, ErrUnknown }
