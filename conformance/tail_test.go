@@ -174,6 +174,8 @@ type subject struct {
 	layout     exporter.Layout
 	plane      coreml.Plane
 	require    []string
+	measure    []string
+	cpuOnly    func(context.Context) (coreml.Plane, error)
 }
 
 // newSubject reads the suite's settings from the environment.
@@ -182,7 +184,10 @@ func newSubject(t *testing.T) subject {
 	s := nanoSubject(t, exporter.Int8, exporter.LayerNormConcat)
 	s.dir = sharedOut(t)
 	s.require = splitList(setting(t, "LOCKSTEP_REQUIRE", false))
-	s.plane = choosePlane(t, setting(t, "LOCKSTEP_PLANE", false))
+	plane := setting(t, "LOCKSTEP_PLANE", false)
+	s.plane = choosePlane(t, plane)
+	s.measure = splitList(setting(t, "LOCKSTEP_MEASURE", false))
+	s.cpuOnly = func(context.Context) (coreml.Plane, error) { return choosePlane(t, plane+native.CPUOnlySuffix), nil }
 	if out := setting(t, "LOCKSTEP_OUT", true); out != "" {
 		s.dir = out
 	}
@@ -255,8 +260,16 @@ func choosePlane(t *testing.T, name string) coreml.Plane {
 		plane, err := native.New(native.Options{})
 		require.NoError(t, err, "LOCKSTEP_PLANE=%s", name)
 		return plane
+	case manifest.PlaneCoreML + native.CPUOnlySuffix:
+		plane, err := native.New(native.Options{CPUOnly: true})
+		require.NoError(t, err)
+		return plane
 	case manifest.PlaneFake:
 		return fakePlane(t, fakecoreml.Options{})
+	case manifest.PlaneFake + native.CPUOnlySuffix:
+		plane, err := native.Over(fakecoreml.Start(t, fakecoreml.Options{CPUOnly: true}), native.Options{Reserve: 1, CPUOnly: true})
+		require.NoError(t, err)
+		return plane
 	}
 	require.Fail(t, "LOCKSTEP_PLANE", "want %s, %s or %s, found %q", manifest.PlaneReference, manifest.PlaneCoreML, manifest.PlaneFake, name)
 	return nil
@@ -363,6 +376,7 @@ func (s subject) options(layers exporter.Range) conformance.Options {
 	return conformance.Options{
 		Dir: s.dir, Layers: layers, Plane: s.plane, Checkpoint: s.checkpoint, Golden: s.golden, Subject: s.name,
 		Require: s.require, Lockstep: "(devel)", Command: "go test ./conformance -run Tail -count=1",
+		Measure: s.measure, Instruments: conformance.Instruments{CPUOnly: s.cpuOnly},
 	}
 }
 

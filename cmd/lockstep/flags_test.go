@@ -68,3 +68,11 @@ func TestAnchors(t *testing.T) {
 	_, err = anchors([]string{"spec=b366672", "spec=290e3d3"})
 	assert.ErrorIs(t, err, errFlag)
 }
+
+// TestWantTwoPrograms: guarded decoding needs singles and blocks.
+func TestWantTwoPrograms(t *testing.T) {
+	assert.NoError(t, wantTwoPrograms([]int{1, 4}))
+	for _, rows := range [][]int{{1}, {4}, {}, {2, 4}} {
+		assert.ErrorIs(t, wantTwoPrograms(rows), errFlag, rows)
+	}
+}

@@ -20,7 +20,7 @@ type generateCommand struct {
 	Prompt     string `help:"Prompt as text: by the tokenizer.json of --checkpoint, else byte by byte if the vocabulary is the 256 bytes. Special tokens in it count as such." xor:"prompt" required:"" placeholder:"TEXT"`
 	PromptIDs  []int  `name:"prompt-ids" help:"Prompt as token ids." xor:"prompt" required:"" placeholder:"ID,..."`
 	Checkpoint string `help:"Directory with the model's config.json, the tokenizer.json by which text goes in and out, and generation_config.json if there is one." placeholder:"PATH"`
-	Mode       string `help:"greedy: one token a pass. speculative: drafts, verified in blocks; the same tokens." enum:"greedy,speculative" default:"greedy"`
+	Mode       string `help:"greedy: one token a pass. speculative: drafts, verified in blocks; the same tokens. guarded: decoded by t1, drafts verified by t4, whose token stands where its margin is large; calibrated on the prompt, not exact." enum:"greedy,speculative,guarded" default:"greedy"`
 	MaxNew     int    `help:"Tokens to generate at most." default:"64" placeholder:"N"`
 	Stop       []int  `help:"Token ids that end the text, in place of the checkpoint's eos_token_id." placeholder:"ID,..."`
 
@@ -137,20 +137,37 @@ func (c *generateCommand) options(stop []int) (decode.Options, error) {
 	if err := draft.Check(); err != nil {
 		return opt, fmt.Errorf("--ngram-max, --ngram-min, --draft-size: %w", err)
 	}
-	if c.Mode == "speculative" {
+	if c.Mode != "greedy" {
 		opt.Draft = draft
+	}
+	if c.Mode == modeGuarded {
+		opt.Mode = decode.Guarded
 	}
 	return opt, nil
 }
 
-// generate decodes in one-program mode, with the function of most rows, and
-// streams the text. The report is nil if nothing was decoded.
+// modeGuarded is the value of --mode that two functions decide in.
+const modeGuarded = "guarded"
+
+// generate decodes and streams the text. The report is nil if nothing was
+// decoded.
 func (c *generateCommand) generate(ctx context.Context, to streams, m *decode.Model, s spelling, prompt []int, opt decode.Options) (*generateReport, error) {
-	block, err := c.program(ctx, m)
+	begin, err := c.begin(m)
 	if err != nil {
 		return nil, err
 	}
-	session, err := decode.NewSession(block, nil, opt)
+	if opt.Mode == decode.Guarded {
+		calibration, err := decode.Calibrate(ctx, begin, "the prompt", [][]int{prompt}, decode.DefaultFactor)
+		if err != nil {
+			return nil, err
+		}
+		opt.Calibration = &calibration
+	}
+	block, single, err := begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	session, err := decode.NewSession(block, single, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -178,22 +195,48 @@ func (c *generateCommand) generate(ctx context.Context, to streams, m *decode.Mo
 	if err != nil || !c.Audit {
 		return report, err
 	}
-	fresh, err := c.program(ctx, m)
+	plain, single, err := begin(ctx)
 	if err != nil {
 		return report, err
 	}
-	report.Divergence, err = decode.Audit(ctx, fresh, prompt, res.Tokens, opt.Sampling)
+	if single != nil {
+		plain = single
+	}
+	report.Divergence, err = decode.Audit(ctx, plain, prompt, res.Tokens, opt.Sampling)
 	report.Audited = err == nil
 	return report, err
 }
 
-// program begins a sequence of the function of most rows.
-func (c *generateCommand) program(ctx context.Context, m *decode.Model) (*decode.Program, error) {
-	cache, err := m.NewCache()
-	if err != nil {
-		return nil, err
+// begin returns what begins a sequence: the function of most rows, and in
+// guarded mode that of one row beside it.
+func (c *generateCommand) begin(m *decode.Model) (decode.Begin, error) {
+	guarded := c.Mode == modeGuarded
+	if guarded {
+		if err := wantTwoPrograms(m.Rows()); err != nil {
+			return nil, err
+		}
 	}
-	return cache.Program(ctx, slices.Max(m.Rows()))
+	rows := slices.Max(m.Rows())
+	return func(ctx context.Context) (block, single decode.Passer, err error) {
+		cache, err := m.NewCache()
+		if err != nil {
+			return nil, nil, err
+		}
+		if block, err = cache.Program(ctx, rows); err != nil || !guarded {
+			return block, nil, err
+		}
+		single, err = cache.Program(ctx, 1)
+		return block, single, err
+	}, nil
+}
+
+// wantTwoPrograms reports functions, by their rows, of which not one decodes and
+// another verifies.
+func wantTwoPrograms(rows []int) error {
+	if len(rows) > 1 && slices.Contains(rows, 1) {
+		return nil
+	}
+	return &flagError{"--mode " + modeGuarded, "an export with the functions t1 and t4", fmt.Sprintf("functions of rows %v", rows)}
 }
 
 func newGenerateReport(prompt []int, res *decode.Result, s spelling) *generateReport {
@@ -229,8 +272,13 @@ func (c *generateCommand) print(to streams, r *generateReport) {
 	st := r.Stats
 	fmt.Fprintf(to.out, "\n\nended    %s: %d tokens, after a prompt of %d\n", r.Reason, st.Tokens, len(r.Prompt))
 	fmt.Fprintf(to.out, "mode     %s, %s\n", r.Mode, c.Mode)
-	fmt.Fprintf(to.out, "passes   %d for the prompt, %d after it; tokens per pass %s\n", st.PrefillPasses, st.BlockPasses, measured(r.TokensPerPass))
+	fmt.Fprintf(to.out, "passes   %d for the prompt, %d after it; tokens per pass %s\n", st.PrefillPasses, st.BlockPasses+st.SinglePasses, measured(r.TokensPerPass))
 	fmt.Fprintf(to.out, "drafts   %d tokens, %d accepted; acceptance %s\n", st.Drafted, st.Accepted, measured(r.Acceptance))
+	if r.Calibration != nil {
+		g := st.Guard
+		fmt.Fprintf(to.out, "guard    logits calibrated to differ by up to %.4g over %d positions of %s; %d tokens stood with margins from %.4g; %d decided again, %d otherwise, where logits differed by up to %.4g, beyond the calibration at %d\n",
+			r.Calibration.Difference, r.Calibration.Positions, r.Calibration.Set, g.Stood, g.LeastMargin, g.Compared, g.Changed, g.Drift, g.Beyond)
+	}
 	switch {
 	case r.Divergence != nil:
 		fmt.Fprintf(to.out, "audit    differs: %s\n", r.Divergence)

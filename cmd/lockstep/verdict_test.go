@@ -34,7 +34,7 @@ func TestPrintVerdictFailuresFirst(t *testing.T) {
 		},
 		Metrics: []manifest.Metric{
 			{Name: "disk_free_before", Value: manifest.NewFigure(2e9), Unit: "B", Method: "statfs"},
-			{Name: "latency_ane", Unit: "ms", NotMeasured: "no Core ML", Method: "p50"},
+			{Name: "latency_t4_p50", Unit: "ms", NotMeasured: "no Core ML", Method: "p50"},
 		},
 		Catalogue: manifest.Catalogue{Cases: 7, Ran: 7},
 		Command:   "lockstep gate --out out --layers 30:32",
@@ -56,7 +56,7 @@ check    package    pass          1 case
 check    parity     fail          6 cases: 5 fail, 1 pass
 check    residency  not measured  1 case; function=t1: no Core ML
 figure   disk_free_before  2000000000 B (2.00 GB)
-figure   latency_ane       not measured: no Core ML
+figure   latency_t4_p50    not measured: no Core ML
 package  out/nano_layers30_32_int8.mlpackage
 record   out/lockstep.json
 written  out/verdicts/layers30_32.reference.0001.json
