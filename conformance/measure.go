@@ -149,33 +149,35 @@ func (s *Suite) openingMetrics() []manifest.Metric {
 	if s.opt.Plane.Name() == manifest.PlaneReference {
 		return nil // it neither compiles nor loads
 	}
-	compiled := unmeasured("compile", "ms", "opening a package that was not compiled before, wall clock", s.notCompiled())
-	state := "which an earlier run had compiled"
-	if s.opening.compiled != nil && *s.opening.compiled {
-		compiled.Value, compiled.NotMeasured = manifest.NewFigure(milliseconds(s.opening.took)), ""
-		state = "which this run had compiled"
-	}
-	list := []manifest.Metric{compiled}
+	anew, why, state := s.compiledAnew()
+	list := []manifest.Metric{measuredIf(anew, "compile", milliseconds(s.opening.took), "ms", "opening a package that was not compiled before, wall clock", why)}
 	for _, t := range s.recipe.Rows {
 		took, loaded := s.opening.loads[t]
 		list = append(list, measuredIf(loaded, fmt.Sprintf("load_t%d", t), milliseconds(took), "ms",
-			"loading the function from the package, "+state+"; what the system's own cache had of it is not known; wall clock", notExecuted))
+			"loading the function from the package"+state+"; what the system's own cache had of it is not known; wall clock", notExecuted))
 		first, predicted := s.opening.first[t]
+		why := notExecuted
+		if loaded {
+			why = "there was none, or it failed"
+		}
 		list = append(list, measuredIf(predicted, fmt.Sprintf("first_predict_t%d", t), milliseconds(first), "ms",
-			"the first prediction after loading, whichever case made it, wall clock", notExecuted))
+			"the first prediction after loading, whichever case made it, wall clock", why))
 	}
 	return list
 }
 
-// notCompiled is why compiling was not measured.
-func (s *Suite) notCompiled() string {
+// compiledAnew reports whether this run compiled the package, why that is no
+// figure if it did not, and what is to be said of it in words.
+func (s *Suite) compiledAnew() (anew bool, why, state string) {
 	switch {
 	case s.pkg == nil:
-		return notExecuted
+		return false, notExecuted, ""
 	case s.opening.compiled == nil:
-		return "the plane does not tell"
+		return false, "the plane does not tell", ""
+	case *s.opening.compiled:
+		return true, "", ", which this run had compiled"
 	}
-	return "an earlier run had compiled the package"
+	return false, "an earlier run had compiled the package", ", which an earlier run had compiled"
 }
 
 // memoryMetric is the peak memory of what executes.

@@ -265,6 +265,12 @@ func TestWhyNotMeasured(t *testing.T) {
 		})
 		require.NoError(t, err)
 		list := (&rig{Suite: s}).report(t)
+		r := measured(t, dir, Options{Plane: mute{(&timedFake{clock: newClock()}).plane(t, false)}})
+		delete(r.opening.first, 4)
+		muted := r.report(t)
+		assert.Equal(t, "the plane does not tell", muted["compile"].NotMeasured)
+		assert.NotContains(t, muted["load_t1"].Method, "compiled")
+		assert.Equal(t, "there was none, or it failed", muted["first_predict_t4"].NotMeasured)
 		for _, name := range []string{"compile", "load_t1", "first_predict_t4", "latency_t1", "latency_t4", "energy_per_pass_t1"} {
 			assert.Equal(t, notExecuted, list[name].NotMeasured, name)
 		}
@@ -294,6 +300,46 @@ func TestWhyNotMeasured(t *testing.T) {
 		_, err := NewSuite(Options{Dir: dir, Layers: exporter.Range{Start: 30, End: 32}, Plane: reference.Plane{}, Measure: []string{"heat"}})
 		assert.ErrorContains(t, err, `found "heat"`)
 	})
+}
+
+// mute is a plane whose packages do not tell whether they were compiled.
+type mute struct{ coreml.Plane }
+
+func (p mute) Open(ctx context.Context, dir string) (coreml.Package, error) {
+	pkg, err := p.Plane.Open(ctx, dir)
+	return struct{ coreml.Package }{pkg}, err
+}
+
+// TestFirstPredictionThatFails is no first prediction, and neither is the next.
+func TestFirstPredictionThatFails(t *testing.T) {
+	var took []time.Duration
+	c := newClock()
+	f := &firstTimed{Function: failing{}, now: c.now, took: func(d time.Duration) { took = append(took, d) }}
+	require.ErrorIs(t, f.Predict(context.Background(), nil, nil, nil), os.ErrClosed)
+	f.Function = passing{clock: c}
+	require.NoError(t, f.Predict(context.Background(), nil, nil, nil))
+	assert.Empty(t, took)
+
+	f = &firstTimed{Function: passing{clock: c}, now: c.now, took: func(d time.Duration) { took = append(took, d) }}
+	require.NoError(t, f.Predict(context.Background(), nil, nil, nil))
+	require.NoError(t, f.Predict(context.Background(), nil, nil, nil))
+	assert.Equal(t, []time.Duration{time.Second}, took)
+}
+
+type failing struct{ coreml.Function }
+
+func (failing) Predict(context.Context, map[string]coreml.Tensor, coreml.State, map[string]coreml.Tensor) error {
+	return os.ErrClosed
+}
+
+type passing struct {
+	coreml.Function
+	clock *clock
+}
+
+func (p passing) Predict(context.Context, map[string]coreml.Tensor, coreml.State, map[string]coreml.Tensor) error {
+	p.clock.pass(time.Second)
+	return nil
 }
 
 // elsewhere is a plane that executes in other processes.
@@ -342,7 +388,6 @@ type meter struct {
 	idle, load []byte
 	fail       error // of the load
 	calls      int
-	loaded     int64 // predictions during loads
 }
 
 // Log implements powermetrics.Source. Under load it goes on until some passes
@@ -360,7 +405,6 @@ func (m *meter) Log(ctx context.Context, n int, interval time.Duration) ([]byte,
 		}
 		runtime.Gosched()
 	}
-	m.loaded = m.fake.count.Load()
 	return m.load, m.fail
 }
 
