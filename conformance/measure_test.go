@@ -350,6 +350,25 @@ type elsewhere struct {
 
 func (p elsewhere) PeakMemory() (int64, error) { return 3_750_000_000, p.err }
 
+// growing is a plane whose memory is what has passed on a clock, in ms.
+type growing struct {
+	coreml.Plane
+	clock *clock
+}
+
+func (p growing) PeakMemory() (int64, error) {
+	return p.clock.at.Sub(newClock().at).Milliseconds(), nil
+}
+
+// TestPeakMemoryIsOfWhatIsJudged: what is only measured comes after it.
+func TestPeakMemoryIsOfWhatIsJudged(t *testing.T) {
+	f := &timedFake{clock: newClock(), other: time.Millisecond}
+	r := measured(t, exportDir(t), Options{Plane: growing{f.plane(t, false), f.clock}}, MeasureLatency, MeasureCPUOnly)
+	before := float64(f.clock.at.Sub(newClock().at).Milliseconds())
+	assert.InDelta(t, before, value(t, r.report(t), "memory_peak"), 0)
+	assert.Greater(t, float64(f.clock.at.Sub(newClock().at).Milliseconds()), before)
+}
+
 // TestPeakMemory: the memory is that of the process that executes.
 func TestPeakMemory(t *testing.T) {
 	s := emptySuite(Options{Plane: elsewhere{Plane: reference.Plane{}}})

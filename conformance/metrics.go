@@ -40,6 +40,7 @@ func (m *metrics) figures() []manifest.Metric {
 
 // reportMetrics lists every figure but the ranges', or why it was not measured.
 func (s *Suite) reportMetrics(ctx context.Context) []manifest.Metric {
+	peak := s.memoryMetric() // before anything else than what is judged is loaded
 	list := s.metrics.figures()
 	if s.head {
 		list = s.headMetrics.figures()
@@ -56,7 +57,7 @@ func (s *Suite) reportMetrics(ctx context.Context) []manifest.Metric {
 		list,
 		measuredIf(true, "disk_free_before", float64(s.freeBytes), "B", statfs, ""),
 		measuredIf(err == nil, "disk_free_after", float64(free), "B", statfs, "the volume did not answer"),
-		s.memoryMetric(),
+		peak,
 		unmeasured("perplexity", "1", "held-out text through every shard", "one shard is not the whole model"),
 	)
 	if s.record.Model.Dims.Hidden < sizeRulesFrom {

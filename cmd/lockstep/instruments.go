@@ -12,7 +12,8 @@ import (
 )
 
 // instruments are what the gate measures with: the system's, the plane kept to
-// the CPU where there is one, in a process of its own if the judged one is, and with --package a place for raw logs.
+// the CPU where there is one, in a process of its own if the judged one is, and
+// with --package a place for raw logs.
 func (c *gateCommand) instruments() conformance.Instruments {
 	var with conformance.Instruments
 	if c.Plane == manifest.PlaneCoreML {
