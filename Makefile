@@ -78,6 +78,12 @@ MUTANTS ?= 1000
 mutants: ## Draw MUTANTS (1000) random mutants of each kind, where the tests draw 25.
 	@LOCKSTEP_MUTANTS=$(MUTANTS) $(GO) test -count=1 -timeout 30m -run RandomMutants -v ./conformance/mutant
 
+prove: build ## Prove, from config.json, that every shard of Phi-4-mini keeps step at its real dimensions, and the LM head.
+	@for piece in '--layers 30:32' '--layers 20:24' '--layers 24:30' '--layers 0:20' --head; do \
+	    proof=$$($(LOCKSTEP) prove --checkpoint fixtures/phi4-mini $$piece) || { echo "$$proof"; exit 1; }; \
+	    echo "$$proof" | sed -n "s/^result/$$piece/p"; \
+	done
+
 REWIRES ?= 11500
 rewires: ## Rewire a program REWIRES (11500, of which 5,000 execute) times at random: where terms are equal, numbers must be.
 	@LOCKSTEP_REWIRES=$(REWIRES) $(GO) test -count=1 -timeout 60m -run Rewires -v ./conformance/terms | \
@@ -112,4 +118,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail demo speculation test report race darwin lint portable mutants rewires faults fuzz real crosscheck golden proto
+.PHONY: help build tail demo speculation test report race darwin prove lint portable mutants rewires faults fuzz real crosscheck golden proto

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,8 +18,9 @@ import (
 
 type proveCommand struct {
 	Package    string   `help:"Package directory (X.mlpackage); its weights are not read, and may be absent." required:"" xor:"program" placeholder:"P"`
-	Checkpoint string   `help:"Directory with config.json, for the program that export would write; nothing else in it is read." required:"" xor:"program" placeholder:"PATH"`
-	Layers     string   `help:"With --checkpoint: decoder layers of the shard, END excluded." placeholder:"START:END"`
+	Checkpoint string   `help:"Checkpoint, for the program that export would write: its config.json, or the header of a GGUF file, is all that is read." required:"" xor:"program" placeholder:"PATH"`
+	Layers     string   `help:"With --checkpoint: decoder layers of the shard, END excluded." xor:"piece" placeholder:"START:END"`
+	Head       bool     `help:"With --checkpoint, in place of --layers: the LM head, in --head-shards ranges of the vocabulary." xor:"piece"`
 	Map        []string `help:"With --package: what it calls an input of the graph contract: x=hidden_in. Repeatable." placeholder:"NAME=OWN"`
 	Every      bool     `help:"At every position with every number of live rows; for few slots, or with patience."`
 	JSON       bool     `name:"json" help:"Print JSON."`
@@ -44,6 +44,12 @@ const (
 
 // proofReport is prove's JSON.
 type proofReport struct {
+	Result   string         `json:"result"`
+	Programs []programProof `json:"programs"`
+}
+
+// programProof is what came of a program.
+type programProof struct {
 	Program   string        `json:"program"`
 	Functions []string      `json:"functions"`
 	Rows      []int         `json:"rows"`
@@ -65,35 +71,21 @@ type proofAnswer struct {
 }
 
 func (c *proveCommand) Run(ctx context.Context, to streams) error {
-	name, program, err := c.program()
-	if err != nil {
-		return err
-	}
 	own, err := c.names()
 	if err != nil {
 		return err
 	}
-	subject, rows, slots, err := terms.NewSubject(program, own)
+	programs, err := c.programs()
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
-	questions := terms.Questions(rows, slots)
-	if c.Every {
-		questions = terms.EveryQuestion(rows, slots)
-	}
-	report := proofReport{Program: name, Functions: slices.Compact([]string{subject.Block, subject.Single}), Rows: rows, Slots: slots, Result: proven}
-	if !c.JSON {
-		report.begin(to.out, len(questions))
-	}
-	for _, q := range questions {
-		a, err := ask(ctx, subject, q)
+	report := proofReport{Result: proven}
+	for _, p := range programs {
+		proof, err := c.prove(ctx, to.out, p, own)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		report.add(a)
-		if !c.JSON {
-			a.print(to.out)
-		}
+		report.add(proof)
 	}
 	if c.JSON {
 		if err := writeJSON(to.out, report); err != nil {
@@ -105,41 +97,103 @@ func (c *proveCommand) Run(ctx context.Context, to streams) error {
 	return report.exit()
 }
 
-// program is the one to be proven, and what to call it.
-func (c *proveCommand) program() (string, *mil.Program, error) {
-	if c.Package != "" {
-		if err := wantPackage("--package", c.Package); err != nil {
-			return "", nil, err
-		}
-		if c.Layers != "" {
-			return "", nil, &flagError{"--layers", "--checkpoint beside it", "--package, which says itself what it has"}
-		}
-		model, err := mlpackage.OpenModel(c.Package)
-		if err != nil {
-			return "", nil, err
-		}
-		return filepath.Base(c.Package), model.Program, nil
-	}
-	if len(c.Map) > 0 {
-		return "", nil, &flagError{"--map", "--package beside it", "--checkpoint"}
-	}
-	layers, err := exporter.ParseRange(c.Layers)
+// prove asks all questions of a program, and prints each answer as it comes.
+func (c *proveCommand) prove(ctx context.Context, out io.Writer, p namedProgram, own map[string]string) (*programProof, error) {
+	subject, rows, slots, err := terms.NewSubject(p.program, own)
 	if err != nil {
-		return "", nil, fmt.Errorf("--layers: %w", err)
+		return nil, err
+	}
+	questions := terms.Questions(rows, slots)
+	if c.Every {
+		questions = terms.EveryQuestion(rows, slots)
+	}
+	proof := &programProof{Program: p.name, Functions: slices.Compact([]string{subject.Block, subject.Single}), Rows: rows, Slots: slots, Result: proven}
+	if !c.JSON {
+		proof.begin(out, len(questions))
+	}
+	for _, q := range questions {
+		a, err := ask(ctx, subject, q)
+		if err != nil {
+			return nil, err
+		}
+		proof.Answers, proof.Result = append(proof.Answers, a), worse(proof.Result, a.Result)
+		if !c.JSON {
+			a.print(out)
+		}
+	}
+	return proof, nil
+}
+
+// namedProgram is a program to be proven, and what to call it.
+type namedProgram struct {
+	name    string
+	program *mil.Program
+}
+
+func (c *proveCommand) programs() ([]namedProgram, error) {
+	if c.Package == "" {
+		return c.ofCheckpoint()
+	}
+	if err := wantPackage("--package", c.Package); err != nil {
+		return nil, err
+	}
+	if c.Layers != "" {
+		return nil, &flagError{"--layers", "--checkpoint beside it", "--package, which says itself what it has"}
+	}
+	if c.Head {
+		return nil, &flagError{"--head", "--checkpoint beside it", "--package, which says itself what it has"}
+	}
+	model, err := mlpackage.OpenModel(c.Package)
+	if err != nil {
+		return nil, err
+	}
+	return []namedProgram{{filepath.Base(c.Package), model.Program}}, nil
+}
+
+// ofCheckpoint are the programs that export would write.
+func (c *proveCommand) ofCheckpoint() ([]namedProgram, error) {
+	if len(c.Map) > 0 {
+		return nil, &flagError{"--map", "--package beside it", "--checkpoint"}
+	}
+	var layers exporter.Range
+	if !c.Head {
+		var err error
+		if layers, err = exporter.ParseRange(c.Layers); err != nil {
+			return nil, fmt.Errorf("--layers: %w", err)
+		}
 	}
 	rec, _, err := c.recipe()
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	if err := wantCheckpoint(c.Checkpoint); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	cfg, err := checkpoint.ReadConfig(os.DirFS(c.Checkpoint))
+	cfg, _, err := checkpoint.ReadConfigPath(c.Checkpoint)
 	if err != nil {
-		return "", nil, fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
+		return nil, fmt.Errorf("checkpoint %s: %w", c.Checkpoint, err)
+	}
+	if c.Head {
+		return c.heads(cfg, rec)
 	}
 	program, err := exporter.Program(cfg, layers, rec)
-	return fmt.Sprintf("layers %s as export would write them", layers), program, err
+	return []namedProgram{{fmt.Sprintf("layers %s as export would write them", layers), program}}, err
+}
+
+func (c *proveCommand) heads(cfg checkpoint.Config, rec exporter.Recipe) ([]namedProgram, error) {
+	cut, err := exporter.HeadRanges(cfg.VocabSize, c.HeadShards)
+	if err != nil {
+		return nil, fmt.Errorf("--head-shards: %w", err)
+	}
+	var out []namedProgram
+	for _, rows := range cut {
+		program, err := exporter.HeadProgram(cfg, rows, rec)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, namedProgram{fmt.Sprintf("LM head, rows %s, as export would write it", rows), program})
+	}
+	return out, nil
 }
 
 // names reads the NAME=OWN pairs.
@@ -176,18 +230,27 @@ func ask(ctx context.Context, s terms.Subject, q terms.Question) (proofAnswer, e
 	return out, nil
 }
 
-func (r *proofReport) add(a proofAnswer) {
-	r.Answers = append(r.Answers, a)
-	switch {
-	case a.Result == refuted:
-		r.Result = refuted
-	case a.Result == open && r.Result == proven:
-		r.Result = open
-	}
+func (r *proofReport) add(p *programProof) {
+	r.Programs, r.Result = append(r.Programs, *p), worse(r.Result, p.Result)
 }
 
-func (r *proofReport) begin(w io.Writer, questions int) {
-	fmt.Fprintf(w, "program  %s: functions %s, S=%d; %d questions\n", r.Program, strings.Join(r.Functions, " and "), r.Slots, questions)
+// worse is what two results come to: one refutation refutes, and what is not
+// covered leaves the whole open.
+func worse(a, b string) string {
+	for _, result := range []string{refuted, open} {
+		if a == result || b == result {
+			return result
+		}
+	}
+	return proven
+}
+
+func (p *programProof) begin(w io.Writer, questions int) {
+	fmt.Fprintf(w, "program  %s: functions %s, ", p.Program, strings.Join(p.Functions, " and "))
+	if p.Slots > 0 {
+		fmt.Fprintf(w, "S=%d; ", p.Slots)
+	}
+	fmt.Fprintf(w, "%d questions\n", questions)
 }
 
 func (a *proofAnswer) print(w io.Writer) {
