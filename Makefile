@@ -49,6 +49,9 @@ report: build ## Render the tail's verdicts as Markdown: build/report.md, and Gi
 	    $(if $(GITHUB_STEP_SUMMARY),--summary "$(GITHUB_STEP_SUMMARY)") >$(OUT)/report.md
 	@cat $(OUT)/report.md
 
+probe: build ## Take the probe's steps on the fake plane, with a small layer; a Mac's figures come from lockstep probe itself.
+	@$(LOCKSTEP) probe --plane fake --dimensions nano --reserve 1 --work $(OUT)/probe-$$(cat $(LOCKSTEP) | cksum | cut -d ' ' -f 1)
+
 race: ## What is concurrent, under the race detector (needs a C compiler).
 	@CGO_ENABLED=1 $(GO) test -race -short -count=1 -run 'Close|Cancel|Concurrent|Lifecycle|Resume|Export$$|Reproducible|Lock' ./exporter ./internal/durable
 	@CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -short -count=1 -skip Public ./coreml/...
@@ -118,4 +121,4 @@ golden: ## Rewrite the golden files; review the diff.
 proto: ## Regenerate the protobuf code (needs protoc).
 	@$(GO) generate ./internal/mlpackage/...
 
-.PHONY: help build tail demo speculation test report race darwin prove lint portable mutants rewires faults fuzz real crosscheck golden proto
+.PHONY: help build tail demo speculation test report probe race darwin prove lint portable mutants rewires faults fuzz real crosscheck golden proto

@@ -33,7 +33,7 @@ func (r *bisector) inputs() error {
 	seed := snapshot{}
 	shape := []int{1, s.record.Model.Dims.KVHeads, s.recipe.Slots, s.record.Model.Dims.HeadDim}
 	for _, name := range stateNames(opt.A.Layers.Len()) {
-		seed[name] = normals(seededStates+" "+name, elements(shape), 1)
+		seed[name] = Normals(seededStates+" "+name, elements(shape), 1)
 	}
 	r.passA = passes{pos: pos, live: live, rows: rows, rope: s.rope(), seed: seed}
 	r.passB = r.passA
@@ -50,7 +50,7 @@ func (r *bisector) inputs() error {
 func (r *bisector) tokens(pos, live int) ([][]float16.Float16, error) {
 	s := r.a.suite
 	n, scale := s.record.Model.Dims.Hidden, r.opt.Scale
-	rows := hiddenRows(fmt.Sprintf("bisect x pos=%d", pos), live, n)
+	rows := HiddenRows(fmt.Sprintf("bisect x pos=%d", pos), live, n)
 	if g := r.opt.A.Golden; g != nil {
 		name := goldenName(0, r.opt.A.Layers.Start)
 		values, shape, err := g.Float32(name)

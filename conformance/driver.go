@@ -86,7 +86,7 @@ type snapshot map[string][]float16.Float16
 func seedStates(name string, sig coreml.Signature) snapshot {
 	snap := snapshot{}
 	for _, st := range sig.States {
-		snap[st.Name] = normals(name+" "+st.Name, elements(st.Shape), 1)
+		snap[st.Name] = Normals(name+" "+st.Name, elements(st.Shape), 1)
 	}
 	return snap
 }

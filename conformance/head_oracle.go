@@ -235,7 +235,7 @@ func (s *Suite) headOracle(ctx context.Context, name string, tokens int, scale f
 	if err != nil {
 		return broken(err)
 	}
-	rows := hiddenRows("head oracle x "+name, tokens, s.record.Model.Dims.Hidden)
+	rows := HiddenRows("head oracle x "+name, tokens, s.record.Model.Dims.Hidden)
 	xs := make([][]float64, tokens)
 	for i, row := range rows {
 		for c, h := range row {

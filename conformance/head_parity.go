@@ -70,7 +70,7 @@ func (s *Suite) headTrial(ctx context.Context, name string) (*headTrial, error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &headTrial{block: block, single: single, rows: hiddenRows("head parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden)}
+	t := &headTrial{block: block, single: single, rows: HiddenRows("head parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden)}
 	if s.inexact() {
 		bound := headBlockThreshold()
 		t.tolerance = &bound

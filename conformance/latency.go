@@ -172,7 +172,7 @@ func (s *Suite) timedPass(ctx context.Context, t int) (pass func() error, at str
 // passOf is a prediction with all rows live, inputs that are there already, and
 // a state of its own: what is timed is the plane's part, and not the host's.
 func (s *Suite) passOf(ctx context.Context, pkg coreml.Package, fn coreml.Function, t int) (pass func() error, at string, err error) {
-	rows := hiddenRows("metrics x", t, s.record.Model.Dims.Hidden)
+	rows := HiddenRows("metrics x", t, s.record.Model.Dims.Hidden)
 	if s.head {
 		p, err := newProjector(fn, pkg, t, s.record.Model.Dims.Hidden, s.opt.Vocab.Len())
 		if err != nil {

@@ -206,13 +206,13 @@ func (s *Suite) seededOracle(ctx context.Context, pos int, scale float32) Outcom
 // oracleToken is the hidden state of the token that is run at pos over seeded
 // keys and values.
 func (s *Suite) oracleToken(pos int) [][]float16.Float16 {
-	return hiddenRows(fmt.Sprintf("oracle x pos=%d", pos), 1, s.record.Model.Dims.Hidden)
+	return HiddenRows(fmt.Sprintf("oracle x pos=%d", pos), 1, s.record.Model.Dims.Hidden)
 }
 
 // oracleSequence are the hidden states of tokens that are run from an empty
 // cache.
 func (s *Suite) oracleSequence() [][]float16.Float16 {
-	return hiddenRows("oracle sequence", min(8, s.recipe.Slots), s.record.Model.Dims.Hidden)
+	return HiddenRows("oracle sequence", min(8, s.recipe.Slots), s.record.Model.Dims.Hidden)
 }
 
 // seededCache is the oracle's cache with the same content as the states.

@@ -102,7 +102,7 @@ func (s *Suite) trial(ctx context.Context, name string) (*trial, error) {
 	sig := block.fn.Signature()
 	t := &trial{
 		block: block, single: single,
-		rows: hiddenRows("parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden),
+		rows: HiddenRows("parity x "+name, 2*block.rows, s.record.Model.Dims.Hidden),
 		seed: s.seed(seededStates, sig),
 	}
 	if s.inexact() {

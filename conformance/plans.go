@@ -25,7 +25,7 @@ func RecordPlans(ctx context.Context, plane coreml.Plane, dir, version string) (
 		Schema: manifest.PlansSchema, Plane: plane.Name(), Machine: manifest.Machine{GOOS: runtime.GOOS, GOARCH: runtime.GOARCH},
 		Versions: manifest.Versions{Lockstep: version, Go: runtime.Version()},
 	}
-	if out.Package, err = identify(dir); err != nil {
+	if out.Package, err = Identify(dir); err != nil {
 		return nil, err
 	}
 	pkg, err := plane.Open(ctx, dir)
@@ -48,8 +48,8 @@ func RecordPlans(ctx context.Context, plane coreml.Plane, dir, version string) (
 	return &out, nil
 }
 
-// identify is the package's name and digest.
-func identify(dir string) (manifest.VerdictPackage, error) {
+// Identify is the package's name and digest.
+func Identify(dir string) (manifest.VerdictPackage, error) {
 	shard, err := foreignShard(Options{Package: dir})
 	return manifest.VerdictPackage{Path: shard.Package.Path, Digest: shard.Package.Digest}, err
 }
@@ -104,7 +104,7 @@ func devicesOf(texts []string) []coreml.Device {
 // other here, and nothing tells that the plans are what Core ML said: it is no
 // verdict.
 func JudgePlans(plans *manifest.Plans, dir string) (check manifest.Check, err error) {
-	found, err := identify(dir)
+	found, err := Identify(dir)
 	if err != nil {
 		return check, err
 	}
@@ -122,7 +122,7 @@ func JudgePlans(plans *manifest.Plans, dir string) (check manifest.Check, err er
 		out := failf("there is no plan of the function %s", f.Name)
 		i := slices.IndexFunc(plans.Functions, func(r manifest.FunctionPlan) bool { return r.Function == f.Name })
 		if i >= 0 {
-			out = judgePlan(computePlan(plans, plans.Functions[i]), f)
+			out = JudgePlan(computePlan(plans, plans.Functions[i]), f)
 		}
 		results = append(results, out.Result)
 		check.Cases = append(check.Cases, manifest.Case{Name: "function=" + f.Name, Result: out.Result, Reason: out.Reason, Evidence: out.Evidence})

@@ -62,7 +62,7 @@ func bitsOf(t *testing.T, s *Suite, rows int) []byte {
 	st, err := d.newState(seed)
 	require.NoError(t, err)
 	sum := sha256.New()
-	tokens := hiddenRows("portable x", 12, s.record.Model.Dims.Hidden)
+	tokens := HiddenRows("portable x", 12, s.record.Model.Dims.Hidden)
 	for pos := 0; pos < len(tokens); pos += rows {
 		out, err := d.run(context.Background(), st, pos, tokens[pos:pos+rows])
 		require.NoError(t, err)

@@ -45,7 +45,7 @@ func (s *Suite) resident(ctx context.Context, t int) Outcome {
 		return broken(err)
 	}
 	return s.withPackage(func(p *mlpackage.Package) Outcome {
-		return judgePlan(plan, p.Model.Program.Function(s.functionName(t)))
+		return JudgePlan(plan, p.Model.Program.Function(s.functionName(t)))
 	})
 }
 
@@ -54,12 +54,12 @@ func (s *Suite) resident(ctx context.Context, t int) Outcome {
 // nothing.
 const smallestJudged = 14_000_000
 
-// judgePlan holds a plan against the function that it was made for: the
+// JudgePlan holds a plan against the function that it was made for: the
 // function's every run-time op must be there, and every op of the plan on the
 // Neural Engine, but for const and constexpr ops, which alone may have no
 // device. A plan of a machine without a real Neural Engine, or of a model too
 // small to be placed there, measures nothing.
-func judgePlan(plan *coreml.ComputePlan, program *mil.Function) Outcome {
+func JudgePlan(plan *coreml.ComputePlan, program *mil.Function) Outcome {
 	switch {
 	case program == nil || plan.Function != program.Name:
 		return failf("want a plan of one of the package's functions, found a plan of %q", plan.Function)

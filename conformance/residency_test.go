@@ -162,7 +162,7 @@ func TestJudgePlan(t *testing.T) {
 			plan := residentPlan(f)
 			c.change(plan)
 			for how, plan := range map[string]*coreml.ComputePlan{"live": plan, "recorded": throughFile(t, plan)} {
-				out := judgePlan(plan, f)
+				out := JudgePlan(plan, f)
 				assert.Equal(t, c.want, out.Result, "%s: %s", how, out.Reason)
 				assert.Contains(t, out.Reason, c.reason, how)
 				assert.Equal(t, c.want != manifest.Pass, out.Reason != "", how)
@@ -278,7 +278,7 @@ func TestMisreadPlans(t *testing.T) {
 				plan := residentPlan(f)
 				fixture.change(plan)
 				c.wrong(plan)
-				if judgePlan(plan, f).Result != fixture.want {
+				if JudgePlan(plan, f).Result != fixture.want {
 					killers = append(killers, fixture.name)
 				}
 			}
@@ -296,7 +296,7 @@ func TestPlanEvidence(t *testing.T) {
 	plan := residentPlan(f)
 	first("conv", move(onCPU))(plan)
 	add("ios18.cast", "cast_0", onANE)(plan)
-	values, texts := evidenceOf(judgePlan(plan, f))
+	values, texts := evidenceOf(JudgePlan(plan, f))
 	run := 0
 	for _, op := range f.Ops {
 		if !compileTime(op.Type) {
@@ -319,7 +319,7 @@ func TestPlanEvidence(t *testing.T) {
 	plan = residentPlan(f)
 	plan.CompiledBytes = 1
 	everyOp(func(o *coreml.PlannedOp) { o.Preferred = onCPU })(plan)
-	out := judgePlan(plan, f)
+	out := JudgePlan(plan, f)
 	require.Equal(t, manifest.NotMeasured, out.Result)
 	values, _ = evidenceOf(out)
 	assert.Equal(t, run, values["ops_supported_on_ane"])

@@ -55,7 +55,7 @@ func sameAt(ctx context.Context, suites [2]*Suite, rows int, p spot) (bool, erro
 		if err != nil {
 			return false, err
 		}
-		x := hiddenRows(fmt.Sprintf("same bits %s", p), rows, s.record.Model.Dims.Hidden)
+		x := HiddenRows(fmt.Sprintf("same bits %s", p), rows, s.record.Model.Dims.Hidden)
 		if hidden[i], err = d.run(ctx, st, p.pos, x[:p.live]); err != nil {
 			return false, err
 		}

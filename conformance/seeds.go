@@ -9,11 +9,11 @@ import (
 	"lockstep/internal/half"
 )
 
-// normals returns n float16 values of mean 0 and the given deviation, drawn
+// Normals returns n float16 values of mean 0 and the given deviation, drawn
 // from a stream that the name alone decides. They are sums of twelve uniform
 // values (Irwin and Hall), so every CPU draws the same, and none is zero or
 // beyond six deviations.
-func normals(name string, n int, deviation float64) []float16.Float16 {
+func Normals(name string, n int, deviation float64) []float16.Float16 {
 	rng := rand.New(rand.NewChaCha8(sha256.Sum256([]byte("lockstep conformance " + name))))
 	out := make([]float16.Float16, n)
 	for i := range out {
@@ -32,11 +32,11 @@ func normals(name string, n int, deviation float64) []float16.Float16 {
 // from.
 const seededStates = "states"
 
-// hiddenRows returns rows of plausible hidden states: unit deviation, and one
+// HiddenRows returns rows of plausible hidden states: unit deviation, and one
 // channel in 97 eight times as large, as the outlier channels of real models.
-func hiddenRows(name string, rows, hidden int) [][]float16.Float16 {
+func HiddenRows(name string, rows, hidden int) [][]float16.Float16 {
 	out := make([][]float16.Float16, rows)
-	flat := normals(name, rows*hidden, 1)
+	flat := Normals(name, rows*hidden, 1)
 	for r := range out {
 		out[r] = flat[r*hidden : (r+1)*hidden]
 		for c := 96; c < hidden; c += 97 {

@@ -2,7 +2,8 @@
 // record (lockstep.json), the reproducible account of what an output directory
 // holds; the verdict, one gate run's evidence about one package on one plane;
 // the runtime manifest, a recorded whole model in the words of a public Swift
-// runtime; and recorded compute plans, where Core ML would run a package's ops.
+// runtime; recorded compute plans, where Core ML would run a package's ops; and
+// the probe, what a machine answered to the open choices of the graph.
 //
 // It owns their types, file names, canonical JSON, strict decoding, the checks
 // that a text agrees with itself, and the JSON Schemas; it reads no files and

@@ -39,6 +39,7 @@ type cli struct {
 	Manifest manifestCommand `cmd:"" help:"Describe an exported whole model to a runtime: the meta JSON that a public Swift runtime reads."`
 	Report   reportCommand   `cmd:"" help:"Render the newest verdicts of output directories as Markdown for a pull request."`
 	Doctor   doctorCommand   `cmd:"" help:"Say what can be measured on this machine, and why not the rest."`
+	Probe    probeCommand    `cmd:"" help:"Try on a Mac each open choice of the graph on one-layer packages, and show what came of it."`
 
 	PlanDump  planDumpCommand  `cmd:"" name:"plan-dump" help:"Record where Core ML would run each op of a package."`
 	Residency residencyCommand `cmd:"" help:"Judge recorded compute plans."`
@@ -50,7 +51,7 @@ type cli struct {
 
 // Help implements kong.HelpProvider.
 func (cli) Help() string {
-	return "Exit codes: 0 done (gate, residency, export --all: pass, or an accepted partial); 1 they: fail, bisect, generate --audit: a difference; 3 they: partial; " +
+	return "Exit codes: 0 done (gate, residency, export --all: pass, or an accepted partial); 1 they: fail, bisect, generate --audit: a difference, probe: a step that ended in an error; 3 they: partial; " +
 		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten."
 }
 

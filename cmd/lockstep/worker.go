@@ -87,7 +87,13 @@ func (f *planeFlags) planeArguments() []string {
 // for it.
 type workerCommand struct{}
 
-// Run answers requests until its standard input ends.
+// Run answers requests until its standard input ends. The fake plane is the
+// probe's: no other command asks for it.
 func (workerCommand) Run(ctx context.Context) error {
-	return worker.Main(ctx, newPlane)
+	return worker.Main(ctx, func(name string) (coreml.Plane, error) {
+		if name == manifest.PlaneFake {
+			return openFake()
+		}
+		return newPlane(name)
+	})
 }

@@ -1,6 +1,7 @@
 // Package fakecoreml is an Objective-C runtime in Go with a small Core ML
 // behind it, so that the native plane can be tested where there is neither. It
-// is imported by tests alone.
+// is imported by tests, and by the command for the fake plane of "lockstep
+// probe" alone.
 //
 // The runtime is strict where the real one would crash, leak or answer
 // nonsense: a message that is no row of the table, or newer than the system; an

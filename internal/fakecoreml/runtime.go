@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"testing"
 
 	"lockstep/coreml"
 	"lockstep/coreml/native/objc"
@@ -60,9 +59,19 @@ func New(opt Options) (*Runtime, error) {
 	return r, nil
 }
 
+// Test is what Start needs of a testing.TB. The package is also in a command,
+// into which testing does not belong.
+type Test interface {
+	Helper()
+	TempDir() string
+	Fatal(args ...any)
+	Error(args ...any)
+	Cleanup(f func())
+}
+
 // Start returns a runtime that is stopped with the test, which fails for its
 // faults.
-func Start(t testing.TB, opt Options) *Runtime {
+func Start(t Test, opt Options) *Runtime {
 	t.Helper()
 	if opt.TempDir == "" {
 		opt.TempDir = t.TempDir()
