@@ -81,13 +81,13 @@ func TestArrowsPointOneWay(t *testing.T) {
 }
 
 // fakePackage is for tests, and for one file of the command that is in no Mac's
-// binary: the probe's fake plane, which no verdict can come from. darwinAlone are packages that one file
-// reaches, by the package that it is in.
+// binary: the probe's fake plane, which no verdict can come from.
 const (
 	fakePackage = "lockstep/internal/fakecoreml"
 	fakeFile    = "../cmd/lockstep/fakeplane.go"
 )
 
+// darwinAlone are packages that one file reaches, by the package that it is in.
 var darwinAlone = map[string]string{"github.com/ebitengine/purego/objc": "lockstep/coreml/native/objc"}
 
 // TestTestPackagesAreForTests: no product code reaches a package for tests, but

@@ -97,7 +97,7 @@ func (s *Suite) energy(ctx context.Context, source powermetrics.Source, t int) [
 	if err != nil {
 		return fail(err)
 	}
-	if _, err := timePasses(ctx, s.now, warmUpPasses, 0, pass); err != nil {
+	if _, err := TimePasses(ctx, s.now, warmUpPasses, 0, pass); err != nil {
 		return fail(err)
 	}
 	idle, idleLog, err := s.watch(fmt.Sprintf("t%d_idle", t), func() ([]byte, error) { return source.Log(ctx, powerSamples, powerInterval) })

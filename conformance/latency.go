@@ -25,18 +25,18 @@ const (
 // notExecuted is why nothing is known of a function that no case ran.
 const notExecuted = "the function was not executed"
 
-// latency are the times of single passes, ascending.
-type latency []time.Duration
+// Latency are the times of single passes, ascending.
+type Latency []time.Duration
 
-// quantile is the nearest-rank quantile: the least time that a share q of all
+// Quantile is the nearest-rank quantile: the least time that a share q of all
 // passes kept within.
-func (l latency) quantile(q float64) time.Duration {
+func (l Latency) Quantile(q float64) time.Duration {
 	return l[max(0, int(math.Ceil(q*float64(len(l))))-1)]
 }
 
-// timePasses times n passes after those that warm up, each by itself.
-func timePasses(ctx context.Context, now func() time.Time, warm, n int, pass func() error) (latency, error) {
-	var times latency
+// TimePasses times n passes after those that warm up, each by itself.
+func TimePasses(ctx context.Context, now func() time.Time, warm, n int, pass func() error) (Latency, error) {
+	var times Latency
 	for i := range warm + n {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -69,19 +69,19 @@ func (s *Suite) latencyMetrics(ctx context.Context) []manifest.Metric {
 		name := fmt.Sprintf("latency_t%d", t)
 		pass, at, err := s.timedPass(ctx, t)
 		method := fmt.Sprintf("of %d passes %safter %d to warm up, wall clock", timedLatency, at, warmUpPasses)
-		var times latency
+		var times Latency
 		if err == nil {
-			times, err = timePasses(ctx, s.now, warmUpPasses, timedLatency, pass)
+			times, err = TimePasses(ctx, s.now, warmUpPasses, timedLatency, pass)
 		}
 		if err != nil {
 			list = append(list, unmeasured(name, "ms", "p50 and p95 "+method, oneLine(err)))
 			continue
 		}
-		usual[t] = times.quantile(usualQuantile)
+		usual[t] = times.Quantile(usualQuantile)
 		list = append(
 			list,
 			manifest.Metric{Name: name + "_p50", Value: manifest.NewFigure(milliseconds(usual[t])), Unit: "ms", Method: "p50 " + method},
-			manifest.Metric{Name: name + "_p95", Value: manifest.NewFigure(milliseconds(times.quantile(slowQuantile))), Unit: "ms", Method: "p95 (nearest rank) " + method},
+			manifest.Metric{Name: name + "_p95", Value: manifest.NewFigure(milliseconds(times.Quantile(slowQuantile))), Unit: "ms", Method: "p95 (nearest rank) " + method},
 		)
 	}
 	return append(list, s.cpuOnlyMetrics(ctx, usual)...)
@@ -138,20 +138,20 @@ func (s *Suite) openCPUOnly(ctx context.Context) (coreml.Package, error) {
 // cpuOnly times one function on the CPU.
 func (s *Suite) cpuOnly(ctx context.Context, pkg coreml.Package, t int, usual time.Duration) []manifest.Metric {
 	name := fmt.Sprintf("latency_t%d_cpu_only", t)
-	var times latency
+	var times Latency
 	at := ""
 	fn, err := pkg.Function(ctx, s.functionName(t))
 	if err == nil {
 		var pass func() error
 		if pass, at, err = s.passOf(ctx, pkg, fn, t); err == nil {
-			times, err = timePasses(ctx, s.now, warmUpPasses, timedCPUOnly, pass)
+			times, err = TimePasses(ctx, s.now, warmUpPasses, timedCPUOnly, pass)
 		}
 	}
 	method := fmt.Sprintf("p50 of %d passes %safter %d to warm up, with Core ML kept to the CPU, wall clock", timedCPUOnly, at, warmUpPasses)
 	if err != nil {
 		return []manifest.Metric{unmeasured(name, "ms", method, oneLine(err))}
 	}
-	p50 := times.quantile(usualQuantile)
+	p50 := times.Quantile(usualQuantile)
 	ratio := fmt.Sprintf("%s_p50 over latency_t%d_p50: above 1, the function is faster where Core ML may use the Neural Engine", name, t)
 	return []manifest.Metric{
 		{Name: name + "_p50", Value: manifest.NewFigure(milliseconds(p50)), Unit: "ms", Method: method},

@@ -193,17 +193,17 @@ func TestMutantsOfLatency(t *testing.T) {
 	times := spread(timedLatency, time.Millisecond)
 	next := 0
 	pass := func() error { c.pass(times[next]); next++; return nil }
-	sound, err := timePasses(context.Background(), c.now, warmUpPasses, timedLatency, pass)
+	sound, err := TimePasses(context.Background(), c.now, warmUpPasses, timedLatency, pass)
 	require.NoError(t, err)
 	next = 0
-	warm, err := timePasses(context.Background(), c.now, 0, warmUpPasses+timedLatency, pass)
+	warm, err := TimePasses(context.Background(), c.now, 0, warmUpPasses+timedLatency, pass)
 	require.NoError(t, err)
 	const ms = time.Millisecond
-	assert.Equal(t, 48*ms, sound.quantile(slowQuantile))
-	assert.Equal(t, warmUp, warm.quantile(slowQuantile), "warm-up counted in")
-	assert.Equal(t, 3*ms, sound.quantile(1-slowQuantile), "p95 from the wrong end")
-	assert.Equal(t, 25*ms, sound.quantile(usualQuantile))
-	assert.InDelta(t, 48, milliseconds(sound.quantile(slowQuantile)), 0)
+	assert.Equal(t, 48*ms, sound.Quantile(slowQuantile))
+	assert.Equal(t, warmUp, warm.Quantile(slowQuantile), "warm-up counted in")
+	assert.Equal(t, 3*ms, sound.Quantile(1-slowQuantile), "p95 from the wrong end")
+	assert.Equal(t, 25*ms, sound.Quantile(usualQuantile))
+	assert.InDelta(t, 48, milliseconds(sound.Quantile(slowQuantile)), 0)
 }
 
 func TestQuantile(t *testing.T) {
@@ -212,11 +212,11 @@ func TestQuantile(t *testing.T) {
 		q         float64
 		wantIndex int
 	}{{1, 0.5, 0}, {1, 0.95, 0}, {2, 0.5, 0}, {3, 0.5, 1}, {20, 0.95, 18}, {21, 0.95, 19}, {100, 0.95, 94}, {4, 0, 0}, {4, 1, 3}} {
-		l := make(latency, tt.n)
+		l := make(Latency, tt.n)
 		for i := range l {
 			l[i] = time.Duration(i)
 		}
-		assert.EqualValues(t, tt.wantIndex, l.quantile(tt.q), "%v of %d", tt.q, tt.n)
+		assert.EqualValues(t, tt.wantIndex, l.Quantile(tt.q), "%v of %d", tt.q, tt.n)
 	}
 }
 
@@ -224,11 +224,11 @@ func TestQuantile(t *testing.T) {
 // and gives no figure.
 func TestTimePassesEnds(t *testing.T) {
 	c := newClock()
-	_, err := timePasses(context.Background(), c.now, 1, 3, func() error { return os.ErrClosed })
+	_, err := TimePasses(context.Background(), c.now, 1, 3, func() error { return os.ErrClosed })
 	require.ErrorIs(t, err, os.ErrClosed)
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
-	_, err = timePasses(ctx, c.now, 1, 3, func() error { calls++; cancel(); return nil })
+	_, err = TimePasses(ctx, c.now, 1, 3, func() error { calls++; cancel(); return nil })
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, calls)
 }

@@ -87,9 +87,9 @@ func (s *Suite) passTime(ctx context.Context, t int) manifest.Metric {
 	name := fmt.Sprintf("pass_ms_t%d_%s", t, plane)
 	pass, at, err := s.timedPass(ctx, t)
 	method := fmt.Sprintf("best of %d passes %son the %s plane, wall clock", timedPasses, at, plane)
-	var times latency
+	var times Latency
 	if err == nil {
-		times, err = timePasses(ctx, s.now, 0, timedPasses, pass)
+		times, err = TimePasses(ctx, s.now, 0, timedPasses, pass)
 	}
 	if err != nil {
 		return unmeasured(name, "ms", method, oneLine(err))

@@ -6,10 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -623,18 +621,4 @@ func TestGap(t *testing.T) {
 	var zeros gap
 	zeros.add([]float16.Float16{0}, []float16.Float16{0x8000})
 	assert.Equal(t, 1, zeros.differ, "+0 and -0 differ")
-}
-
-func TestSample(t *testing.T) {
-	calls := 0
-	times, err := sample(2, 5, func() error { calls++; return nil })
-	require.NoError(t, err)
-	assert.Equal(t, 7, calls)
-	require.Len(t, times, 5)
-	assert.True(t, slices.IsSorted(times))
-	_, err = sample(0, 1, func() error { return errors.New("broke") })
-	require.Error(t, err)
-	assert.EqualValues(t, 2, percentile([]time.Duration{1, 2, 3, 4}, 50))
-	assert.EqualValues(t, 4, percentile([]time.Duration{1, 2, 3, 4}, 95))
-	assert.EqualValues(t, 1, percentile([]time.Duration{1}, 1))
 }
