@@ -111,7 +111,7 @@ fuzz: ## Fuzz every parser and the interpreter, FUZZTIME (30s) each.
 real: build ## Export and gate the real tail (synthetic weights) on the reference plane; figures for reading.
 	@$(GO) run ./internal/realtail -out $(OUT)/real -lockstep $(LOCKSTEP)
 
-crosscheck: build ## Load every exported package with coremltools and evaluate it with numpy; token ids against tokenizers (needs Python 3.11).
+crosscheck: build ## Load every exported package with coremltools and evaluate it with numpy; token ids against tokenizers (needs Python 3.11 to 3.13).
 	@GO="$(GO)" sh crosscheck/run $(OUT) $(PYTHON)
 
 golden: ## Rewrite the golden files; review the diff.

@@ -42,7 +42,7 @@ type recipeFlags struct {
 	RopeFactor string `help:"Where RoPE's attention factor is: in the RoPE rows that the host computes, or folded into the turned rows of the q and k weights, for a host that knows no factor." enum:"host,folded" default:"host"`
 	Layout     string `help:"Layers of each shard, in model order." default:"20+4+6+2"`
 
-	HeadShards int `help:"Shards of the LM head: the vocabulary is cut into that many ranges." default:"${head_shards}" placeholder:"N"`
+	HeadShards int `help:"Shards of the LM head: the vocabulary is cut into that many ranges, by default ${default}." default:"${head_shards}" placeholder:"N"`
 }
 
 func (f recipeFlags) recipe() (exporter.Recipe, exporter.Layout, error) {

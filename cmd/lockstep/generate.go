@@ -21,14 +21,14 @@ type generateCommand struct {
 	PromptIDs  []int  `name:"prompt-ids" help:"Prompt as token ids." xor:"prompt" required:"" placeholder:"ID,..."`
 	Checkpoint string `help:"Directory with the model's config.json, the tokenizer.json by which text goes in and out, and generation_config.json if there is one." placeholder:"PATH"`
 	Mode       string `help:"greedy: one token a pass. speculative: drafts, verified in blocks; the same tokens. guarded: decoded by t1, drafts verified by t4, whose token stands where its margin is large; calibrated on the prompt, not exact." enum:"greedy,speculative,guarded" default:"greedy"`
-	MaxNew     int    `help:"Tokens to generate at most." default:"64" placeholder:"N"`
+	MaxNew     int    `help:"Tokens to generate at most, by default ${default}." default:"64" placeholder:"N"`
 	Stop       []int  `help:"Token ids that end the text, in place of the checkpoint's eos_token_id." placeholder:"ID,..."`
 
 	Temperature float64 `help:"Draw tokens at this temperature in place of taking the likeliest; 0 does not." default:"0"`
 	Seed        string  `help:"Names the random numbers of --temperature." default:"0"`
 
-	NGramMax  int `name:"ngram-max" help:"Longest run of last tokens that the draft looks for." default:"3" placeholder:"N"`
-	NGramMin  int `name:"ngram-min" help:"Shortest run that it looks for." default:"1" placeholder:"N"`
+	NGramMax  int `name:"ngram-max" help:"Longest run of last tokens that the draft looks for, by default ${default}." default:"3" placeholder:"N"`
+	NGramMin  int `name:"ngram-min" help:"Shortest run that it looks for, by default ${default}." default:"1" placeholder:"N"`
 	DraftSize int `help:"Tokens of a draft at most; 0 stands for all that fit the block." default:"0" placeholder:"N"`
 
 	Audit  bool `help:"Replay the tokens one at a time and report the first that differs."`

@@ -51,8 +51,10 @@ type cli struct {
 
 // Help implements kong.HelpProvider.
 func (cli) Help() string {
-	return "Exit codes: 0 done (gate, residency, export --all: pass, or an accepted partial); 1 they: fail, bisect, generate --audit: a difference, probe: a step that ended in an error; 3 they: partial; " +
-		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten."
+	return "Exit codes: 0 done (gate, residency, export --all: pass, or an accepted partial); 1 one of these three failed, prove refuted, " +
+		"bisect or generate --audit found a difference, or a step of probe ended in an error; 3 one of the three was partial, or prove met an operation that it does not cover; " +
+		"2 everything else that went wrong, wrong usage included. Nothing that stands on the disk is ever deleted or overwritten; " +
+		"of lockstep.json the old text stays beside it."
 }
 
 // exitCode is an error that only sets the exit code: all was said already.

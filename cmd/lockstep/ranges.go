@@ -16,7 +16,7 @@ import (
 
 type rangesCommand struct {
 	subjectFlags
-	Top  int  `help:"Values to print of each layer, those of least headroom first; 0 prints all, in program order." default:"8" placeholder:"N"`
+	Top  int  `help:"Values to print of each layer, those of least headroom first, by default ${default}; 0 prints all, in program order." default:"8" placeholder:"N"`
 	JSON bool `name:"json" help:"Print JSON, as in a verdict: every value, and each layer's largest at every position."`
 }
 
