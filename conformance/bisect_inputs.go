@@ -19,6 +19,9 @@ func (r *bisector) inputs() error {
 	if pos < 0 {
 		pos = s.recipe.Slots / 2
 	}
+	if pos >= s.recipe.Slots {
+		return fmt.Errorf("%w: %w: position: want one of %d slots, from 0 on, found %d", ErrBisect, hostinput.ErrContext, s.recipe.Slots, pos)
+	}
 	if live == 0 {
 		live = min(r.a.rows, s.recipe.Slots-pos)
 	}

@@ -123,6 +123,9 @@ func JudgePlans(plans *manifest.Plans, dir string) (check manifest.Check, err er
 		i := slices.IndexFunc(plans.Functions, func(r manifest.FunctionPlan) bool { return r.Function == f.Name })
 		if i >= 0 {
 			out = JudgePlan(computePlan(plans, plans.Functions[i]), f)
+			if out.Result == manifest.Pass && plans.Plane != manifest.PlaneCoreML {
+				out = notMeasured(fmt.Sprintf("the plans are of plane %s, not of Core ML", plans.Plane), out.Evidence...)
+			}
 		}
 		results = append(results, out.Result)
 		check.Cases = append(check.Cases, manifest.Case{Name: "function=" + f.Name, Result: out.Result, Reason: out.Reason, Evidence: out.Evidence})

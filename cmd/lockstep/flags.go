@@ -17,6 +17,7 @@ import (
 	"lockstep/coreml/reference"
 	"lockstep/exporter"
 	"lockstep/internal/checkpoint"
+	"lockstep/internal/mlpackage"
 	"lockstep/manifest"
 )
 
@@ -141,7 +142,18 @@ func wantNewFile(flag, path string) error {
 
 // wantPackage reports a path that is no package directory.
 func wantPackage(flag, path string) error {
-	return wantDirectory(flag+" "+path, path, "a package directory (X.mlpackage)")
+	const want = "a package directory (X.mlpackage)"
+	if err := wantDirectory(flag+" "+path, path, want); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(path, mlpackage.ManifestPath)); !errors.Is(err, fs.ErrNotExist) {
+		return nil // what else is wrong with it, its reader says
+	}
+	found := "no " + mlpackage.ManifestPath + " in it"
+	if _, err := os.Stat(filepath.Join(path, manifest.RecordFile)); err == nil {
+		found += ": this is the output directory of an export, which has packages in it"
+	}
+	return &flagError{flag + " " + path, want, found}
 }
 
 // modelName is --name, or the checkpoint's own name made fit for a package.

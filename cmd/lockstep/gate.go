@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -193,10 +195,36 @@ func (c *gateCommand) options(ctx context.Context) (conformance.Options, func(),
 			return conformance.Options{}, nil, err
 		}
 	}
+	if err := c.wantWritable(); err != nil {
+		return conformance.Options{}, nil, err
+	}
 	opt, closeAll, err := c.subjectFlags.options(ctx)
 	opt.Require, opt.Command = c.Require, c.command()
 	opt.Measure, opt.Instruments = c.Measure, c.instruments()
 	return opt, closeAll, err
+}
+
+// wantWritable reports a place in which the verdict could not be written, before
+// anything is judged.
+func (c *gateCommand) wantWritable() error {
+	flag, dir := "--out", filepath.Join(c.Out, exporter.VerdictDir)
+	switch {
+	case c.Verdict != "":
+		flag, dir = "--verdict", filepath.Dir(c.Verdict)
+	case c.Package != "":
+		return nil
+	}
+	err := durable.Writable(dir)
+	if errors.Is(err, fs.ErrNotExist) { // it is made beside the record
+		err = durable.Writable(filepath.Dir(dir))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // what is missing, others say better
+	}
+	if err != nil {
+		return fmt.Errorf("%s: the verdict could not be written: %w", flag, err)
+	}
+	return nil
 }
 
 // command repeats this run, but for --verdict, which names a new file.

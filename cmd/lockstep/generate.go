@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"lockstep/coreml/decode"
 	"lockstep/exporter"
@@ -130,6 +131,9 @@ func (c *generateCommand) prompt(record *manifest.Record, s spelling) ([]int, er
 
 func (c *generateCommand) options(stop []int) (decode.Options, error) {
 	opt := decode.Options{Stop: stop}
+	if c.Temperature != 0 && c.Mode == modeGuarded {
+		return opt, &flagError{"--temperature", "--mode greedy or speculative beside it", "--mode " + c.Mode}
+	}
 	if c.Temperature != 0 {
 		opt.Sampling = &decode.Sampling{Temperature: c.Temperature, Seed: c.Seed}
 	}
@@ -271,7 +275,7 @@ func (c *generateCommand) report(to streams, r *generateReport, failed error) er
 func (c *generateCommand) print(to streams, r *generateReport) {
 	st := r.Stats
 	fmt.Fprintf(to.out, "\n\nended    %s: %d tokens, after a prompt of %d\n", r.Reason, st.Tokens, len(r.Prompt))
-	fmt.Fprintf(to.out, "mode     %s, %s\n", r.Mode, c.Mode)
+	fmt.Fprintf(to.out, "mode     %s\n", c.how(r.Mode))
 	fmt.Fprintf(to.out, "passes   %d for the prompt, %d after it; tokens per pass %s\n", st.PrefillPasses, st.BlockPasses+st.SinglePasses, measured(r.TokensPerPass))
 	fmt.Fprintf(to.out, "drafts   %d tokens, %d accepted; acceptance %s\n", st.Drafted, st.Accepted, measured(r.Acceptance))
 	if r.Calibration != nil {
@@ -285,6 +289,20 @@ func (c *generateCommand) print(to streams, r *generateReport) {
 	case r.Audited:
 		fmt.Fprintf(to.out, "audit    the same %d tokens, one at a time\n", st.Tokens)
 	}
+}
+
+// how says in which mode of the decoder, and how, tokens were chosen.
+func (c *generateCommand) how(mode decode.Mode) string {
+	words := []string{string(mode)}
+	if c.Mode == "speculative" {
+		words = append(words, c.Mode)
+	}
+	if c.Temperature != 0 {
+		words = append(words, fmt.Sprintf("sampled at temperature %g, seed %q", c.Temperature, c.Seed))
+	} else if c.Mode == "greedy" {
+		words = append(words, c.Mode)
+	}
+	return strings.Join(words, ", ")
 }
 
 func measured(ratio *float64) string {

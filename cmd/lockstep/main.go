@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -133,7 +134,11 @@ func report(err error, to streams) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintln(to.err, "lockstep:", err)
+	stopped := ""
+	if errors.Is(err, context.Canceled) && !strings.Contains(err.Error(), "stopped") {
+		stopped = "stopped: "
+	}
+	fmt.Fprintf(to.err, "lockstep: %s%v\n", stopped, err)
 	return exitError
 }
 

@@ -49,7 +49,7 @@ import (
 //	                                the golden ones from POS on
 //	plans P FILE [change...]        records the plans that a Core ML in Go makes for
 //	                                a package; changes are bytes=N for the compiled
-//	                                size, cpu=OP to place ops there, and virtual
+//	                                size, cpu=OP to place ops there, plane=NAME and virtual
 //	column WIDE ROW NARROW          holds row ROW of the hidden states in WIDE
 //	                                against the one row of NARROW, bit for bit
 //	sameverdict FILE FILE           holds two verdicts to each other

@@ -25,7 +25,7 @@ func cmdPlans(ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	opt := fakecoreml.Options{TempDir: temp}
-	bytes := int64(-1)
+	bytes, plane := int64(-1), ""
 	for _, change := range args[2:] {
 		name, value, _ := strings.Cut(change, "=")
 		switch name {
@@ -37,6 +37,8 @@ func cmdPlans(ts *testscript.TestScript, args []string) error {
 			bytes = n
 		case "cpu":
 			opt.Place = placeOnCPU(value)
+		case "plane":
+			plane = value
 		case "virtual":
 			opt.Virtual = true
 		default:
@@ -49,6 +51,9 @@ func cmdPlans(ts *testscript.TestScript, args []string) error {
 	}
 	if bytes >= 0 {
 		plans.CompiledBytes = bytes
+	}
+	if plane != "" {
+		plans.Plane = plane
 	}
 	text, err := manifest.EncodePlans(*plans)
 	if err != nil {

@@ -108,16 +108,18 @@ func (d *Dependence) String() string {
 		spans = append(spans, span{r, g})
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-10s tokens %-*s ", "", max(0, 2*len(d.Rows)-7), "")
+	const tokens = "tokens"
+	width := max(len(tokens), 2*len(d.Rows)-1)
+	fmt.Fprintf(&b, "%-10s %-*s ", "", width, tokens)
 	for _, s := range spans {
 		fmt.Fprintf(&b, " %s", s.SlotRange)
 	}
 	for i, row := range d.Rows {
-		fmt.Fprintf(&b, "\nrow %-6d", i)
-		for _, on := range row.Tokens {
-			b.WriteString(" " + mark(on))
+		marks := make([]string, len(row.Tokens))
+		for t, on := range row.Tokens {
+			marks[t] = mark(on)
 		}
-		b.WriteString(strings.Repeat(" ", max(0, 7-2*len(row.Tokens))+1))
+		fmt.Fprintf(&b, "\nrow %-6d %-*s ", i, width, strings.Join(marks, " "))
 		for _, s := range spans {
 			fmt.Fprintf(&b, " %-*s", len(s.SlotRange.String()), mark(row.Slots[s.group]))
 		}

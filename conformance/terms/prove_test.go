@@ -129,7 +129,7 @@ func TestDepends(t *testing.T) {
 	d, err := terms.Depend(context.Background(), s, terms.Spot{Pos: 100, Live: 4})
 	require.NoError(t, err)
 	assert.Equal(t, strings.Join([]string{
-		"           tokens    slots 0..99 slots 100..199",
+		"           tokens   slots 0..99 slots 100..199",
 		"row 0      x . . .  x           .",
 		"row 1      x x . .  x           .",
 		"row 2      x x x .  x           .",

@@ -18,6 +18,9 @@ func errSystem() error {
 // isNoSpace reports whether err already says that the volume is full.
 func isNoSpace(err error) bool { return errors.Is(err, ErrNoSpace) }
 
+// Writable reports that no files are made here.
+func Writable(string) error { return errSystem() }
+
 // Stat implements FS.
 func (OS) Stat(name string) (Info, error) {
 	info, err := os.Lstat(name)

@@ -182,6 +182,15 @@ func TestOSMkdirAll(t *testing.T) {
 	assert.FileExists(t, file)
 }
 
+func TestWritable(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, durable.Writable(dir))
+	require.ErrorIs(t, durable.Writable(filepath.Join(dir, "absent")), fs.ErrNotExist)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, entries, "it touches nothing")
+}
+
 func TestOSReadOnlyDirectory(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o555))
@@ -189,7 +198,10 @@ func TestOSReadOnlyDirectory(t *testing.T) {
 		require.NoError(t, f.Close())
 		t.Skip("not tested: this user may write to read-only directories")
 	}
-	_, err := durable.AcquireLock(durable.OS{}, dir)
+	err := durable.Writable(dir)
+	require.ErrorIs(t, err, fs.ErrPermission)
+	assert.ErrorContains(t, err, dir)
+	_, err = durable.AcquireLock(durable.OS{}, dir)
 	require.ErrorIs(t, err, fs.ErrPermission)
 	err = durable.WriteNew(durable.OS{}, filepath.Join(dir, "x"), []byte("x"))
 	require.ErrorIs(t, err, fs.ErrPermission)

@@ -17,6 +17,16 @@ func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+// Writable reports a directory in which this process may not make files. It
+// looks and touches nothing, so that long work need not end in that error. The
+// error wraps fs.ErrPermission, or says that the volume is read-only.
+func Writable(dir string) error {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "make files in", Path: dir, Err: err}
+	}
+	return nil
+}
+
 // Stat implements FS.
 func (OS) Stat(name string) (Info, error) {
 	info, err := os.Lstat(name)
