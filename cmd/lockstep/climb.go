@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"lockstep/conformance"
 	"lockstep/exporter"
@@ -160,23 +161,40 @@ func (c *exportCommand) stopped(report *walkReport, at *ladder.Stopped, to strea
 		}
 	}
 	fmt.Fprintf(to.out, "stopped  %s\n", report.Stopped)
-	for _, p := range report.Missing {
-		fmt.Fprintf(to.out, "missing  %s\n", p)
+	record, err := exporter.ReadRecord(c.Out)
+	for _, p := range at.Missing {
+		stands := ""
+		if err == nil && standing(record, p) {
+			stands = ": exported, has not passed"
+		}
+		fmt.Fprintf(to.out, "missing  %s%s\n", p, stands)
 	}
 	fmt.Fprintf(to.out, "next     %s\n", report.Next)
 	return exitOf(at.Verdict)
 }
 
+// standing reports a piece that is exported.
+func standing(r *manifest.Record, p ladder.Piece) bool {
+	switch {
+	case p.Embedding:
+		return r.Embedding != nil
+	case p.Head != exporter.Head{}:
+		return slices.ContainsFunc(r.LMHead, func(h manifest.LMHeadShard) bool { return h.Start == p.Rows.Start && h.End == p.Rows.End })
+	}
+	return slices.ContainsFunc(r.Shards, func(s manifest.Shard) bool { return s.Start == p.Layers.Start && s.End == p.Layers.End })
+}
+
 // next is the command to go on with: the walk itself where only an accepted
-// residency is wanting, else the gate run that failed.
+// residency is wanting, the next shard past the ladder where the recipe has no
+// block to judge, else the gate run that failed.
 func (c *exportCommand) next(at *ladder.Stopped) string {
-	if at.Verdict == nil || exporter.AcceptPartial(at.Verdict.Checks, []string{conformance.CheckResidency}) != nil {
-		return c.gateAgain(at.At).command()
+	record, err := exporter.ReadRecord(c.Out) // it was written by this walk
+	residencyAlone := at.Verdict != nil && exporter.AcceptPartial(at.Verdict.Checks, []string{conformance.CheckResidency}) == nil
+	if err != nil || !residencyAlone {
+		return c.nextBeside(record, at)
 	}
 	args := []string{"lockstep", "export", "--checkpoint", c.Checkpoint, "--all", "--out", c.Out}
-	if record, err := exporter.ReadRecord(c.Out); err == nil { // it was written by this walk
-		args = append(args, recipeArguments(record)...)
-	}
+	args = append(args, recipeArguments(record)...)
 	if c.HeadShards != exporter.DefaultHeadShards {
 		args = append(args, "--head-shards", fmt.Sprint(c.HeadShards))
 	}
@@ -184,6 +202,17 @@ func (c *exportCommand) next(at *ladder.Stopped) string {
 		args = append(args, "--golden", c.Golden)
 	}
 	return commandLine(append(args, "--accept-partial", conformance.CheckResidency)...)
+}
+
+// nextBeside goes on where the walk would stop at the same place again.
+func (c *exportCommand) nextBeside(record *manifest.Record, at *ladder.Stopped) string {
+	if record != nil && len(record.Recipe.Functions) == 1 && at.Verdict != nil && at.Verdict.Result == manifest.Partial {
+		if layers, ok := nextShard(record); ok {
+			args := []string{"lockstep", "export", "--checkpoint", c.Checkpoint, "--layers", layers.String(), "--out", c.Out}
+			return commandLine(append(append(args, recipeArguments(record)...), "--off-ladder")...)
+		}
+	}
+	return c.gateAgain(at.At).command()
 }
 
 // exitOf is the exit code of a verdict that stopped a walk.
