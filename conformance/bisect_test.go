@@ -350,7 +350,7 @@ func TestBisectRefuses(t *testing.T) {
 		{"slots", conformance.BisectOptions{A: side, B: &other}, "slots 256 in A and 64 in B"},
 		{"attention factor", conformance.BisectOptions{A: side, B: &folded}, "attention factor in the weights of one alone"},
 		{"rows", conformance.BisectOptions{A: side, Rows: 2, Singles: true}, "found functions of [1 4]"},
-		{"position", conformance.BisectOptions{A: side, Singles: true, Position: 256}, "at position 256"},
+		{"position", conformance.BisectOptions{A: side, Singles: true, Position: 256}, "position: want one of 256 slots, from 0 on, found 256"},
 		{"live", conformance.BisectOptions{A: side, Singles: true, Live: 5}, "found 5 at position"},
 		{"scale", conformance.BisectOptions{A: side, Singles: true, Scale: 0.3}, "want a power of two"},
 	} {
