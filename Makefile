@@ -84,7 +84,7 @@ mutants: ## Draw MUTANTS (1000) random mutants of each kind, where the tests dra
 prove: build ## Prove, from config.json, that every shard of Phi-4-mini keeps step at its real dimensions, and the LM head.
 	@for piece in '--layers 30:32' '--layers 20:24' '--layers 24:30' '--layers 0:20' --head; do \
 	    proof=$$($(LOCKSTEP) prove --checkpoint fixtures/phi4-mini $$piece) || { echo "$$proof"; exit 1; }; \
-	    echo "$$proof" | sed -n "s/^result/$$piece/p"; \
+	    echo "$$proof" | sed -n "s/^result  /prove $$piece/p"; \
 	done
 
 REWIRES ?= 11500

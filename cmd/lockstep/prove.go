@@ -82,6 +82,9 @@ func (c *proveCommand) Run(ctx context.Context, to streams) error {
 	report := proofReport{Result: proven}
 	for _, p := range programs {
 		proof, err := c.prove(ctx, to.out, p, own)
+		if errors.Is(err, terms.ErrSubject) && c.Package != "" {
+			return fmt.Errorf("%s: %w; where it has the contract's inputs by other names, say which with --map, as in --map x=NAME", p.name, err)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -154,6 +157,9 @@ func (c *proveCommand) programs() ([]namedProgram, error) {
 func (c *proveCommand) ofCheckpoint() ([]namedProgram, error) {
 	if len(c.Map) > 0 {
 		return nil, &flagError{"--map", "--package beside it", "--checkpoint"}
+	}
+	if c.Layers == "" && !c.Head {
+		return nil, &flagError{"--layers", "START:END, or --head in its place", "neither"}
 	}
 	var layers exporter.Range
 	if !c.Head {

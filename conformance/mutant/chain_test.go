@@ -164,4 +164,5 @@ func TestChainMutantsAreKilled(t *testing.T) {
 	}
 	goldie.New(t, goldie.WithFixtureDir("../../golden"), goldie.WithNameSuffix(".txt")).
 		Assert(t, "kill_matrix_decode", []byte(matrix.String()))
+	statedInDoc(t, "decode", tally.Killed, 0, len(tally.Survived))
 }
