@@ -32,6 +32,20 @@ func leaveTally(t *testing.T, m report.Mutants) {
 	t.Logf("tally written to %s", path)
 }
 
+// killed runs a mutant as a subtest: it must be killed by what it names. The
+// kill is nil if it was not run, or broke the suite.
+func killed(t *testing.T, name, by string, run func(dir string) (*mutant.Kill, error)) (kill *mutant.Kill) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		k, err := run(filepath.Join(t.TempDir(), "mutant"))
+		require.NoError(t, err)
+		kill = k
+		assert.True(t, k.KilledBy(by), "%s must be killed by %s, not by %v: %v", name, by, k.Killers(), k.Failed)
+		assert.Equal(t, manifest.Fail, k.Verdict.Result)
+	})
+	return kill
+}
+
 // tallyOf counts what became of mutants; nil is one that was not run or broke
 // the suite.
 func tallyOf(name string, kills []*mutant.Kill) report.Mutants {
